@@ -1,0 +1,87 @@
+interface Pending<Item, Result> {
+  readonly item: Item;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Lets concurrent callers share statements, by demand and never by a timer: while one batch is under way the next is
+ * collected, and it leaves when the first returns. A lone call on an idle line leaves at the end of the current
+ * microtask, so it pays no delay; calls made in the same breath share one statement.
+ *
+ * Every caller gets its own result. When a batch fails for a reason that lies in its items, it is split until the bad
+ * item stands alone, so that its neighbours never fail with it.
+ */
+export class GroupCommit<Item, Result> {
+  private waiting: Pending<Item, Result>[] = [];
+  private underWay = 0;
+  private scheduled = false;
+  private idleWaiters: (() => void)[] = [];
+
+  /**
+   * @param send Stores a batch and gives one result an item, in their order; all or nothing.
+   * @param options.maxBatch How many items may share a statement.
+   * @param options.maxUnderWay How many statements may be under way at once.
+   * @param options.divisible Whether a failure may lie in single items, so that trying halves makes sense.
+   */
+  constructor(
+    private readonly send: (items: readonly Item[]) => Promise<readonly Result[]>,
+    private readonly options: {
+      readonly maxBatch: number;
+      readonly maxUnderWay: number;
+      readonly divisible: (error: unknown) => boolean;
+    },
+  ) {}
+
+  /** How many items wait or are under way. */
+  get size(): number {
+    return this.waiting.length + this.underWay;
+  }
+
+  submit(item: Item): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ item, resolve, reject });
+      this.schedule();
+    });
+  }
+
+  /** Resolves when nothing waits and nothing is under way. */
+  idle(): Promise<void> {
+    if (this.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.idleWaiters.push(resolve));
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    queueMicrotask(() => {
+      this.scheduled = false;
+      while (this.waiting.length > 0 && this.underWay < this.options.maxUnderWay) {
+        void this.flush(this.waiting.splice(0, this.options.maxBatch));
+      }
+    });
+  }
+
+  private async flush(batch: readonly Pending<Item, Result>[]): Promise<void> {
+    this.underWay++;
+    await this.deliver(batch);
+    this.underWay--;
+    if (this.waiting.length > 0) this.schedule();
+    else if (this.underWay === 0) for (const resolve of this.idleWaiters.splice(0)) resolve();
+  }
+
+  private async deliver(batch: readonly Pending<Item, Result>[]): Promise<void> {
+    try {
+      const results = await this.send(batch.map((pending) => pending.item));
+      batch.forEach((pending, index) => pending.resolve(results[index] as Result));
+    } catch (error) {
+      if (batch.length > 1 && this.options.divisible(error)) {
+        const half = batch.length >> 1;
+        await this.deliver(batch.slice(0, half));
+        await this.deliver(batch.slice(half));
+      } else {
+        for (const pending of batch) pending.reject(error);
+      }
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import { createHash } from 'node:crypto';
+import { InvalidPayloadError } from '../errors/payload.errors.js';
+
+/** How large an encoded payload may be, in bytes, unless the options say otherwise: 1 MiB. */
+export const defaultMaxPayloadBytes = 1024 * 1024;
+
+/** How deep a payload may be nested. PostgreSQL's own limit depends on its stack; this one is the same everywhere. */
+export const maxPayloadDepth = 500;
+
+/**
+ * Encodes a payload as JSON text that PostgreSQL can store and that comes back as it went.
+ *
+ * JSON.stringify alone would drop functions, turn NaN into null and Maps into {}: that loses data without a word, so
+ * everything that does not survive the round trip is refused. Properties that are undefined are left out, as usual;
+ * a payload of undefined is stored as null.
+ *
+ * @throws InvalidPayloadError
+ */
+export function encodePayload(task: string, payload: unknown, maxBytes = defaultMaxPayloadBytes): string {
+  const text = stringify(task, payload);
+  // No character takes more than three bytes, so most payloads need no exact count.
+  if (text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes) {
+    throw new InvalidPayloadError(task, `it takes ${Buffer.byteLength(text)} bytes, the limit is ${maxBytes}`);
+  }
+  if (text.length > 2 * maxPayloadDepth && depth(text) > maxPayloadDepth) {
+    throw new InvalidPayloadError(task, `it is nested deeper than ${maxPayloadDepth} levels`);
+  }
+  return text;
+}
+
+/** A hash of a task's name and payload that does not depend on the order of keys. */
+export function payloadKey(name: string, text: string): string {
+  return createHash('sha256')
+    .update(`${name}\n${canonical(JSON.parse(text))}`)
+    .digest('hex');
+}
+
+function stringify(task: string, payload: unknown): string {
+  try {
+    return JSON.stringify(payload, refuseLoss) ?? 'null';
+  } catch (error) {
+    if (error instanceof Loss) throw new InvalidPayloadError(task, error.message);
+    if (error instanceof RangeError) {
+      throw new InvalidPayloadError(task, `it is nested deeper than ${maxPayloadDepth} levels`, { cause: error });
+    }
+    const reason = error instanceof Error ? (error.message.split('\n')[0] ?? '') : 'something that is not an Error';
+    throw new InvalidPayloadError(task, `encoding it threw: ${reason}`, { cause: error });
+  }
+}
+
+class Loss extends Error {}
+
+/** A JSON.stringify replacer: sees every key and every value after its toJSON(). */
+function refuseLoss(key: string, value: unknown): unknown {
+  if (!storable(key)) throw new Loss(`the key ${JSON.stringify(key)} holds ${unstorable}`);
+  switch (typeof value) {
+    case 'string':
+      if (!storable(value)) throw new Loss(`${at(key)} holds ${unstorable}`);
+      return value;
+    case 'number':
+      if (!Number.isFinite(value)) throw new Loss(`${at(key)} is ${value}, which JSON does not know`);
+      return value;
+    case 'bigint':
+      throw new Loss(`${at(key)} is a BigInt; convert it to a string`);
+    case 'function':
+    case 'symbol':
+      throw new Loss(`${at(key)} is a ${typeof value}`);
+    case 'object':
+      if (value instanceof Map || value instanceof Set) {
+        throw new Loss(`${at(key)} is a ${value.constructor.name}; convert it to an array`);
+      }
+      if (value instanceof Promise) throw new Loss(`${at(key)} is a Promise; await it first`);
+      return value;
+    default:
+      return value;
+  }
+}
+
+const unstorable = 'a NUL character or a lone surrogate, which PostgreSQL cannot store';
+
+/** Whether PostgreSQL can store the text. */
+export function storable(text: string): boolean {
+  return text.isWellFormed() && !text.includes('\0');
+}
+
+function at(key: string): string {
+  return key === '' ? 'it' : `the value of ${JSON.stringify(key)}`;
+}
+
+/** How deep the JSON text nests; brackets inside strings do not count. */
+function depth(text: string): number {
+  let level = 0;
+  let deepest = 0;
+  let inString = false;
+  for (let i = 0; i < text.length; i++) {
+    const char = text.charCodeAt(i);
+    if (inString) {
+      if (char === 92 /* \ */) i++;
+      else if (char === 34 /* " */) inString = false;
+    } else if (char === 34) inString = true;
+    else if (char === 123 /* { */ || char === 91 /* [ */) deepest = Math.max(deepest, ++level);
+    else if (char === 125 /* } */ || char === 93 /* ] */) level--;
+  }
+  return deepest;
+}
+
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  if (typeof value === 'object' && value !== null) {
+    const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
+    return `{${entries.map(([key, entry]) => `${JSON.stringify(key)}:${canonical(entry)}`).join(',')}}`;
+  }
+  return JSON.stringify(value);
+}

@@ -1,0 +1,57 @@
+import type { EngineReporter } from './task-event.js';
+import type { RescuedTask, RescueRequest, TaskStore } from './task-store.js';
+
+/**
+ * Gives the tasks of dead workers back, in every process and without a leader: the statement skips what another
+ * process is just rescuing, and its pace is jittered so that processes do not call in chorus.
+ */
+export class Rescuer {
+  private timer: NodeJS.Timeout | undefined;
+  private underWay: Promise<void> = Promise.resolve();
+  private stopped = true;
+
+  constructor(
+    private readonly store: TaskStore,
+    private readonly everyMs: number,
+    private readonly request: RescueRequest,
+    private readonly reporter: EngineReporter,
+    private readonly failed: (doing: string, error: unknown) => void,
+    private readonly rescued: (queue: string) => void,
+  ) {}
+
+  start(): void {
+    this.stopped = false;
+    this.underWay = this.rescue();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    await this.underWay;
+  }
+
+  private async rescue(): Promise<void> {
+    try {
+      for (const task of await this.store.rescue(this.request)) this.report(task);
+    } catch (error) {
+      this.failed('rescue the tasks of dead workers', error);
+    }
+    if (this.stopped) return;
+    this.timer = setTimeout(
+      () => {
+        this.underWay = this.rescue();
+      },
+      this.everyMs * (0.75 + Math.random() * 0.5),
+    ).unref();
+  }
+
+  private report(task: RescuedTask): void {
+    const verdict = task.quarantined ? 'fails as quarantined' : 'goes back to its queue';
+    this.reporter.log(
+      task.quarantined ? 'error' : 'warn',
+      `Task "${task.name}" ${task.id} was held by a worker that died (crash ${task.crashes}); it ${verdict}.`,
+    );
+    this.reporter.event('rescued', task);
+    if (!task.quarantined) this.rescued(task.queue);
+  }
+}

@@ -1,0 +1,64 @@
+import { UnrecoverableTaskError } from '../errors/execution.errors.js';
+import { type Backoff, backoffMs } from './backoff.js';
+import { storedError } from './stored-error.js';
+import { type AttemptOutcome, type ClaimedTask, keeps, type RetentionMode } from './task.js';
+import type { AttemptReport, Settlement } from './task-store.js';
+
+/** How an attempt ended. */
+export type Outcome =
+  | { readonly kind: 'returned' }
+  | { readonly kind: 'threw'; readonly error: unknown }
+  | { readonly kind: 'timedOut'; readonly error: Error }
+  | { readonly kind: 'cancelled'; readonly error: Error }
+  /** The process shuts down: the attempt does not count. */
+  | { readonly kind: 'interrupted' }
+  /** The lease is gone: there is nothing left to settle. */
+  | { readonly kind: 'lost' };
+
+export interface SettlementRules {
+  readonly maxRetries: number;
+  readonly backoff: Backoff;
+  readonly retention: RetentionMode;
+  /** A number in [0, 1), for the jitter. */
+  readonly random: () => number;
+}
+
+/** Decides how a task goes on after an attempt. Pure: the caller applies it. */
+export function settle(
+  task: ClaimedTask,
+  outcome: Exclude<Outcome, { kind: 'lost' }>,
+  rules: SettlementRules,
+): Settlement {
+  const claim = { id: task.id, queue: task.queue, claimSeq: task.claimSeq };
+  switch (outcome.kind) {
+    case 'returned':
+      return { ...claim, kind: 'finish', state: 'done', keep: keeps(rules.retention, 'done'), attempt: null };
+    case 'interrupted':
+      return { ...claim, kind: 'release' };
+    case 'cancelled': {
+      const attempt = report(task, 'cancelled', outcome.error);
+      return { ...claim, kind: 'finish', state: 'cancelled', keep: keeps(rules.retention, 'cancelled'), attempt };
+    }
+    case 'threw':
+    case 'timedOut': {
+      const attempt = report(task, outcome.kind === 'timedOut' ? 'timedOut' : 'failed', outcome.error);
+      if (outcome.error instanceof UnrecoverableTaskError || task.retries >= rules.maxRetries) {
+        return { ...claim, kind: 'finish', state: 'failed', keep: keeps(rules.retention, 'failed'), attempt };
+      }
+      return { ...claim, kind: 'retry', delayMs: delay(task, outcome.error, rules), attempt };
+    }
+  }
+}
+
+function report(task: ClaimedTask, outcome: AttemptOutcome, error: unknown): AttemptReport {
+  return { number: task.attempt, outcome, error: storedError(error) };
+}
+
+/** A backoff function of the user's that throws must not lose the task: it is then retried by the default. */
+function delay(task: ClaimedTask, error: unknown, rules: SettlementRules): number {
+  try {
+    return backoffMs(rules.backoff, task.retries, error, rules.random);
+  } catch {
+    return backoffMs(() => Number.NaN, task.retries, error, rules.random);
+  }
+}

@@ -1,0 +1,27 @@
+import type { Backoff } from './backoff.js';
+import type { CurrentTask } from './current-task.js';
+import type { RetentionMode } from './task.js';
+
+/** Calls the user's handler for one attempt. */
+export type TaskHandler = (payload: unknown, task: CurrentTask) => unknown;
+
+/** What a worker knows of a task that it can run; every option has its value. */
+export interface TaskDefinition {
+  readonly name: string;
+  readonly queue: string;
+  readonly maxRetries: number;
+  readonly backoff: Backoff;
+  /** Milliseconds, or undefined: the queue's executionTimeoutMs counts, then the default. */
+  readonly timeoutMs: number | undefined;
+  readonly handler: TaskHandler;
+}
+
+/** What a worker knows of a queue; every option has its value. */
+export interface QueueDefinition {
+  readonly name: string;
+  readonly concurrency: number;
+  readonly pollIntervalMs: number;
+  readonly retention: RetentionMode;
+  /** Milliseconds for tasks that name no timeout of their own. */
+  readonly executionTimeoutMs: number;
+}

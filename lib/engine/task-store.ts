@@ -1,0 +1,187 @@
+import type { ClaimedTask, Enqueued, FinishedState, NewTask, Task, TaskAttempt, TaskState } from './task.js';
+
+/** How a claimed task goes on. Each names the claim that it ends, so that a stale one changes nothing. */
+export type Settlement = SettledClaim &
+  (
+    | {
+        readonly kind: 'finish';
+        readonly state: FinishedState;
+        /** Whether the finished task stays in the database. */
+        readonly keep: boolean;
+        readonly attempt: AttemptReport | null;
+      }
+    | { readonly kind: 'retry'; readonly delayMs: number; readonly attempt: AttemptReport }
+    /** Back to its queue, as if this claim had never been: no attempt and no retry is used up. */
+    | { readonly kind: 'release' }
+  );
+
+export interface SettledClaim {
+  readonly id: string;
+  readonly queue: string;
+  readonly claimSeq: number;
+}
+
+/** What a worker reports of an attempt that did not succeed; the store adds the worker and the times. */
+export type AttemptReport = Pick<TaskAttempt, 'number' | 'outcome' | 'error'>;
+
+export interface ClaimRequest {
+  readonly workerId: string;
+  readonly queue: string;
+  /** The task names that this process has handlers for; all others are left alone. */
+  readonly names: readonly string[];
+  /** At least 1. */
+  readonly limit: number;
+}
+
+/** One process that works, as it registers itself. */
+export interface WorkerIdentity {
+  /** UUIDv7. A worker whose lease was lost comes back under a new one. */
+  readonly id: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly queues: readonly string[];
+}
+
+/** How long a lease lasts and how often it is renewed, in milliseconds. */
+export interface LeaseTerms {
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+}
+
+export interface LeaseEvents {
+  /** The lease is gone: the database has given it away, or it could not be renewed in time. Called at most once. */
+  lost(): void;
+  /** A renewal failed and will be tried again. */
+  renewalFailed(error: unknown): void;
+}
+
+/** The lease that covers all tasks of one worker. */
+export interface Lease {
+  readonly workerId: string;
+  /** Milliseconds by the process's monotonic clock that are left of the lease as far as this process knows. */
+  remainingMs(): number;
+  /**
+   * Renew even while the event loop is blocked, but only until `withinMs` from now: a process whose loop never comes
+   * back must not hold its tasks for ever.
+   */
+  sustain(withinMs: number): void;
+  /** Ends the lease: the worker holds nothing any more. */
+  end(): Promise<void>;
+}
+
+export interface RescueRequest {
+  /** Wait this long after the server's own start: a worker may be alive that could not renew while it was down. */
+  readonly leaseMs: number;
+  /** A task that was held by this many workers when they died fails as quarantined. */
+  readonly maxCrashes: number;
+  /** Queues whose failed tasks do not stay in the database. */
+  readonly removeFailedOf: readonly string[];
+}
+
+export interface RescuedTask {
+  readonly id: string;
+  readonly name: string;
+  readonly queue: string;
+  readonly attempt: number;
+  readonly crashes: number;
+  /** True: it has failed for good. */
+  readonly quarantined: boolean;
+}
+
+/** What a store tells its listeners. A hint, never needed: it may be lost, doubled or late. */
+export type StoreHint =
+  /** Something may be due on this queue; without a queue: on any, for instance after a new connection. */
+  | { readonly kind: 'wake'; readonly queue?: string }
+  /** A running task is to be cancelled. */
+  | { readonly kind: 'cancel'; readonly id: string };
+
+export interface TaskFilter {
+  readonly queue?: string;
+  readonly name?: string;
+  readonly state?: TaskState | readonly TaskState[];
+  readonly uniqueKey?: string;
+}
+
+export interface PageRequest {
+  /** How many at most, 1 to 1,000. @default 100 */
+  readonly limit?: number;
+  /** The `next` of the page before. */
+  readonly after?: string;
+  /** By time of enqueueing. @default 'newestFirst' */
+  readonly order?: 'newestFirst' | 'oldestFirst';
+}
+
+export interface TaskPage {
+  readonly tasks: readonly Task[];
+  /** Pass it as `after` to get the next page; null on the last one. */
+  readonly next: string | null;
+}
+
+export type TaskCounts = Readonly<Record<TaskState, number>>;
+
+/** What became of a wish to cancel. */
+export type CancelOutcome = 'cancelled' | 'requested' | 'notLive';
+
+/**
+ * The storage contract. One contract suite runs against every implementation: read it to learn what each method must
+ * hold when others race it.
+ *
+ * A `Scope` is the caller's transaction in the store's own terms (a TypeORM `EntityManager` for PostgreSQL).
+ */
+export abstract class TaskStore {
+  /** Where the tasks are, for the log. Never a password. */
+  abstract readonly description: string;
+
+  /** Connects and brings the schema up to date. */
+  abstract open(): Promise<void>;
+  /** Closes everything that `open` opened. Safe to call twice. */
+  abstract close(): Promise<void>;
+  /** Whether the error lies in the connection or the server's state, so that trying again makes sense. */
+  abstract isTransient(error: unknown): boolean;
+
+  /**
+   * Stores tasks, all or none, and resolves after the commit, or, inside a caller's transaction, after the insert.
+   *
+   * @returns One result a task, in their order.
+   */
+  abstract enqueue(tasks: readonly NewTask[], scope?: unknown): Promise<Enqueued[]>;
+  /**
+   * Runs `effect` once the transaction of `scope` has committed, never if it rolls back; at once without a scope.
+   */
+  abstract afterCommit(scope: unknown, effect: () => void): void;
+  /** The transaction that the caller is in without having said so, when the store can know of one. */
+  abstract ambientScope(): unknown;
+
+  /** Registers a worker and keeps its lease until `end()` or until it is lost. */
+  abstract lease(worker: WorkerIdentity, terms: LeaseTerms, events: LeaseEvents): Promise<Lease>;
+  /** Takes due tasks of a queue that is not paused, by priority, then due time, for a worker whose lease is alive. */
+  abstract claim(request: ClaimRequest): Promise<ClaimedTask[]>;
+  /** Applies settlements; the ids that are missing in the answer are lost: another claim has taken their place. */
+  abstract settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>>;
+  /** Which of the worker's running tasks somebody wants cancelled. */
+  abstract cancelRequests(workerId: string): Promise<readonly string[]>;
+  /** Gives the tasks of dead workers back to their queues; any process may call it at any time. */
+  abstract rescue(request: RescueRequest): Promise<readonly RescuedTask[]>;
+
+  /** Tells of new work until the returned function is called. Never throws; polling alone suffices. */
+  abstract listen(listener: (hint: StoreHint) => void): Promise<() => Promise<void>>;
+
+  abstract find(id: string): Promise<Task | null>;
+  abstract list(filter: TaskFilter, page: PageRequest): Promise<TaskPage>;
+  abstract counts(queue?: string): Promise<TaskCounts>;
+  /** Ends a ready task; asks the worker of a running one. */
+  abstract cancel(id: string, keep: (queue: string) => boolean): Promise<CancelOutcome>;
+  /**
+   * Puts a failed or cancelled task back to its queue with all its retries.
+   *
+   * @throws UniqueKeyTakenError when another live task holds its unique key.
+   */
+  abstract retry(id: string): Promise<boolean>;
+  /** Deletes a task that is not running. */
+  abstract remove(id: string): Promise<boolean>;
+  /** Lets no process claim from the queue, now and after restarts. */
+  abstract pause(queue: string): Promise<void>;
+  abstract resume(queue: string): Promise<void>;
+  abstract pausedQueues(): Promise<readonly string[]>;
+}

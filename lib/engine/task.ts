@@ -1,0 +1,144 @@
+/** What everything speaks: the task as it is stored, seen and handed to a worker. */
+
+/** Where a task stands in its life. */
+export const TaskState = {
+  /** Waiting for a worker, or for its due time. */
+  ready: 'ready',
+  /** Claimed by a worker. */
+  running: 'running',
+  /** Its handler returned. */
+  done: 'done',
+  /** Its last attempt failed, or the error was unrecoverable. */
+  failed: 'failed',
+  /** Ended on request. */
+  cancelled: 'cancelled',
+} as const;
+export type TaskState = (typeof TaskState)[keyof typeof TaskState];
+
+/** A state from which only `TaskQueue.retry` leads on. */
+export type FinishedState = Exclude<TaskState, 'ready' | 'running'>;
+
+/** Which finished tasks stay in the database. */
+export const RetentionMode = {
+  /** Every finished task stays. */
+  keepAll: 'keepAll',
+  /** No finished task stays. */
+  removeAll: 'removeAll',
+  /** Done tasks go; failed and cancelled ones stay. The default. */
+  removeDone: 'removeDone',
+} as const;
+export type RetentionMode = (typeof RetentionMode)[keyof typeof RetentionMode];
+
+/** Whether a task that ends in `state` stays in the database. */
+export function keeps(retention: RetentionMode, state: FinishedState): boolean {
+  switch (retention) {
+    case 'keepAll':
+      return true;
+    case 'removeAll':
+      return false;
+    case 'removeDone':
+      return state !== 'done';
+  }
+}
+
+/** An error as it is stored with a failed attempt: text only, at most 8 KiB, never the payload. */
+export interface StoredError {
+  readonly name: string;
+  readonly message: string;
+  readonly stack?: string;
+  /** The error that caused this one. */
+  readonly cause?: StoredError;
+}
+
+/** How an attempt that did not succeed ended. */
+export type AttemptOutcome = 'failed' | 'timedOut' | 'cancelled' | 'crashed';
+
+/** One attempt that did not succeed. */
+export interface TaskAttempt {
+  /** Counted from 1. */
+  readonly number: number;
+  readonly outcome: AttemptOutcome;
+  readonly workerId: string;
+  readonly startedAt: Date;
+  readonly finishedAt: Date;
+  readonly error?: StoredError;
+}
+
+/** A task as `TaskQueue.find` and `list` show it. */
+export interface Task<Payload = unknown> {
+  /** UUIDv7: sorts by the time of enqueueing. */
+  readonly id: string;
+  readonly name: string;
+  readonly queue: string;
+  readonly state: TaskState;
+  readonly payload: Payload;
+  /** Higher runs first. */
+  readonly priority: number;
+  /** The key that keeps the task unique while it is live, or null. */
+  readonly uniqueKey: string | null;
+  /** How many attempts have started. */
+  readonly attempt: number;
+  /** How many failed attempts were followed by another. */
+  readonly retries: number;
+  /** The limit given at `enqueue`, or null: the one of the task's definition counts. */
+  readonly maxRetries: number | null;
+  /** Milliseconds, given at `enqueue`, or null: the one of the task's definition counts. */
+  readonly timeoutMs: number | null;
+  /** How many times a worker died while it held the task. */
+  readonly crashes: number;
+  /** Grows by one with each claim and is never reset. */
+  readonly claimSeq: number;
+  /** The worker that runs it, while it runs. */
+  readonly workerId: string | null;
+  readonly createdAt: Date;
+  /** When it is or was due. */
+  readonly scheduledAt: Date;
+  /** When its latest attempt started. */
+  readonly startedAt: Date | null;
+  readonly finishedAt: Date | null;
+  /** The attempts that did not succeed, oldest first; at most the latest 50. */
+  readonly attempts: readonly TaskAttempt[];
+}
+
+/** A task to be stored, checked and encoded. */
+export interface NewTask {
+  /** UUIDv7, made by the client: the same one stored twice gives one row. */
+  readonly id: string;
+  readonly name: string;
+  readonly queue: string;
+  /** JSON text. */
+  readonly payload: string;
+  readonly priority: number;
+  readonly uniqueKey: string | null;
+  readonly maxRetries: number | null;
+  readonly timeoutMs: number | null;
+  /** Due this many milliseconds from now by the database's clock, or at a fixed time. */
+  readonly due: { readonly inMs: number } | { readonly at: Date };
+}
+
+/** What became of one task that was to be stored. */
+export interface Enqueued {
+  /** The new task's id, or the id of the live task that holds the unique key. */
+  readonly id: string;
+  /** True when an equal unique task already stood in its place. */
+  readonly duplicate: boolean;
+}
+
+/** A task that a worker holds. */
+export interface ClaimedTask {
+  readonly id: string;
+  readonly name: string;
+  readonly queue: string;
+  readonly payload: unknown;
+  readonly priority: number;
+  readonly attempt: number;
+  readonly retries: number;
+  readonly maxRetries: number | null;
+  readonly timeoutMs: number | null;
+  /** The fence: only the holder of the newest number may settle. */
+  readonly claimSeq: number;
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+  /** Milliseconds since 1970. */
+  readonly scheduledAt: number;
+}

@@ -1,0 +1,273 @@
+import { hostname } from 'node:os';
+import type { Execution } from './execution.js';
+import { LeaseHolder } from './lease-holder.js';
+import { QueueWorker } from './queue-worker.js';
+import { Rescuer } from './rescuer.js';
+import { Settler } from './settler.js';
+import type { QueueDefinition, TaskDefinition } from './task-definition.js';
+import type { EngineReporter } from './task-event.js';
+import type { LeaseTerms, StoreHint, TaskStore } from './task-store.js';
+
+export interface WorkerPoolOptions extends LeaseTerms {
+  readonly queues: readonly QueueDefinition[];
+  readonly shutdownGraceMs: number;
+  /** A task that was held by this many workers when they died fails as quarantined. */
+  readonly maxCrashes: number;
+  readonly version: string;
+  readonly newId: () => string;
+}
+
+export type PoolState = 'stopped' | 'running' | 'stopping' | 'draining';
+
+/** A look at a pool. */
+export interface WorkerPoolStatus {
+  readonly state: PoolState;
+  /** This process as a worker, or null while it holds no lease. */
+  readonly workerId: string | null;
+  /** Milliseconds left of the lease that covers the running tasks, or null. */
+  readonly leaseRemainingMs: number | null;
+  readonly queues: readonly { readonly name: string; readonly concurrency: number; readonly running: number }[];
+  /** The latest failure of the store, or null; the pool goes on trying. */
+  readonly lastError: { readonly doing: string; readonly message: string; readonly at: Date } | null;
+}
+
+/** How often running tasks are checked for a cancel whose hint was lost. */
+const cancelCheckMs = 1_000;
+/** After the grace, handlers that were aborted have been settled; what is then still unwritten waits this long. */
+const lastWritesMs = 4_000;
+const quietLogMs = 30_000;
+
+/**
+ * The process as a worker: claims, runs and settles the tasks of every configured queue that has registered tasks.
+ *
+ * It starts and drains with Nest's lifecycle. With `workers: false` it stays stopped until `start()` is called by hand.
+ */
+export class WorkerPool {
+  private state: PoolState = 'stopped';
+  private transition: Promise<void> = Promise.resolve();
+  private workers: readonly QueueWorker[] = [];
+  private settler: Settler | undefined;
+  private holder: LeaseHolder | undefined;
+  private rescuer: Rescuer | undefined;
+  private unlisten: (() => Promise<void>) | undefined;
+  private tick: NodeJS.Timeout | undefined;
+  private sustainedUntil = 0;
+  private lastError: WorkerPoolStatus['lastError'] = null;
+  private lastErrorLoggedAt = -Infinity;
+  private checkingCancels = false;
+
+  constructor(
+    private readonly store: TaskStore,
+    private readonly tasks: () => ReadonlyMap<string, TaskDefinition>,
+    private readonly options: WorkerPoolOptions,
+    private readonly reporter: EngineReporter,
+  ) {}
+
+  /** Starts claiming. Does nothing when it runs already. */
+  start(): Promise<void> {
+    return this.next(async () => {
+      if (this.state === 'running') return;
+      if (this.state === 'stopping') this.resume();
+      else await this.begin();
+      this.state = 'running';
+    });
+  }
+
+  /** Stops claiming; what runs goes on, with its lease renewed. Does nothing when no claims are made. */
+  stop(): Promise<void> {
+    return this.next(async () => {
+      if (this.state !== 'running') return;
+      this.state = 'stopping';
+      await Promise.all(this.workers.map((worker) => worker.stop()));
+    });
+  }
+
+  /**
+   * Stops claiming, waits for what runs, then aborts the rest and gives it back to its queues without using up a retry.
+   * Resolves when nothing runs and every outcome is recorded. Does nothing when the pool is stopped.
+   *
+   * @param options.graceMs How long running tasks may take, in milliseconds. @default the module's shutdownGraceMs
+   */
+  async drain(options: { readonly graceMs?: number } = {}): Promise<void> {
+    await this.stop();
+    await this.next(async () => {
+      if (this.state === 'stopped') return;
+      this.state = 'draining';
+      await this.finish(options.graceMs ?? this.options.shutdownGraceMs);
+      this.state = 'stopped';
+    });
+  }
+
+  status(): WorkerPoolStatus {
+    const lease = this.holder?.lease;
+    return {
+      state: this.state,
+      workerId: lease?.workerId ?? null,
+      leaseRemainingMs: lease ? Math.max(0, lease.remainingMs()) : null,
+      queues: this.workers.map(({ queue, running }) => ({ name: queue.name, concurrency: queue.concurrency, running })),
+      lastError: this.lastError,
+    };
+  }
+
+  /** Something may be due on this queue in `inMs` milliseconds; without a queue, on any. */
+  wake(queue?: string, inMs = 0): void {
+    for (const worker of this.workers) {
+      if (queue === undefined || worker.queue.name === queue) worker.wakeIn(inMs);
+    }
+  }
+
+  /** Start, stop and drain follow each other, whoever calls them when. */
+  private next(step: () => Promise<void>): Promise<void> {
+    const done = this.transition.then(step);
+    this.transition = done.catch(() => {});
+    return done;
+  }
+
+  private async begin(): Promise<void> {
+    const tasks = this.tasks();
+    // Any registered task may be enqueued on any queue, so every queue is worked, unless there is nothing to run at all.
+    const busy = tasks.size > 0 ? this.options.queues : [];
+    const failed = (doing: string, error: unknown) => this.report(doing, error);
+    const settler = new Settler(this.store, this.reporter);
+    const holder = new LeaseHolder(this.store, this.options, () => this.identity(busy), {
+      lost: (lease) => {
+        this.reporter.log('warn', `The lease of worker ${lease.workerId} is lost; its running tasks are given up.`);
+        for (const worker of this.workers) worker.lose(lease);
+      },
+      failed,
+    });
+    await holder.begin();
+    this.settler = settler;
+    this.holder = holder;
+    const context = {
+      store: this.store,
+      settler,
+      reporter: this.reporter,
+      lease: () => holder.held(),
+      starting: (execution: Execution) => this.sustain(execution),
+      failed,
+    };
+    this.workers = busy.map((queue) => new QueueWorker(queue, tasks, context));
+    this.unlisten = await this.store.listen((hint) => this.take(hint));
+    this.rescuer = new Rescuer(
+      this.store,
+      this.options.heartbeatMs,
+      {
+        leaseMs: this.options.leaseMs,
+        maxCrashes: this.options.maxCrashes,
+        removeFailedOf: this.options.queues.filter((queue) => queue.retention === 'removeAll').map(({ name }) => name),
+      },
+      this.reporter,
+      failed,
+      (queue) => this.wake(queue),
+    );
+    this.rescuer.start();
+    this.tick = setInterval(() => this.onTick(), cancelCheckMs).unref();
+    for (const worker of this.workers) worker.start();
+    this.logStart(tasks);
+  }
+
+  private resume(): void {
+    for (const worker of this.workers) worker.start();
+  }
+
+  private async finish(graceMs: number): Promise<void> {
+    const running = this.workers.reduce((sum, worker) => sum + worker.running, 0);
+    await within(graceMs, Promise.all(this.workers.map((worker) => worker.finished())));
+    const unfinished = this.workers.reduce((sum, worker) => sum + worker.running, 0);
+    for (const worker of this.workers) worker.interrupt();
+    await Promise.all(this.workers.map((worker) => worker.finished()));
+    // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
+    await within(lastWritesMs, this.settler?.idle());
+    clearInterval(this.tick);
+    await within(lastWritesMs, Promise.allSettled([this.rescuer?.stop(), this.unlisten?.(), this.holder?.end()]));
+    this.workers = [];
+    this.settler = this.holder = this.rescuer = this.unlisten = undefined;
+    this.reporter.log(
+      'log',
+      `Stopped: ${running - unfinished} running tasks finished, ${unfinished} went back to their queues.`,
+    );
+  }
+
+  private take(hint: StoreHint): void {
+    switch (hint.kind) {
+      case 'wake':
+        return this.wake(hint.queue);
+      case 'cancel':
+        for (const worker of this.workers) worker.cancel(hint.id);
+    }
+  }
+
+  private onTick(): void {
+    this.sustainRunning();
+    if (this.workers.some((worker) => worker.running > 0)) void this.checkCancels();
+  }
+
+  private async checkCancels(): Promise<void> {
+    const lease = this.holder?.lease;
+    if (!lease || this.checkingCancels) return;
+    this.checkingCancels = true;
+    try {
+      for (const id of await this.store.cancelRequests(lease.workerId)) {
+        for (const worker of this.workers) worker.cancel(id);
+      }
+    } catch (error) {
+      this.report('look for cancelled tasks', error);
+    } finally {
+      this.checkingCancels = false;
+    }
+  }
+
+  /** The lease must outlive the longest attempt even if the event loop is blocked, but not a loop that never returns. */
+  private sustain(execution: Execution): void {
+    if (execution.deadline > this.sustainedUntil) this.sustainUntil(execution.deadline);
+  }
+
+  private sustainRunning(): void {
+    this.sustainUntil(Math.max(performance.now(), ...this.workers.map((worker) => worker.latestDeadline)));
+  }
+
+  private sustainUntil(deadline: number): void {
+    this.sustainedUntil = deadline;
+    this.holder?.lease?.sustain(deadline - performance.now() + this.options.leaseMs);
+  }
+
+  /** One line when trouble starts, then one every half minute: a database that is down must not flood the log. */
+  private report(doing: string, error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    this.lastError = { doing, message, at: new Date() };
+    const now = performance.now();
+    if (now - this.lastErrorLoggedAt < quietLogMs) return;
+    this.lastErrorLoggedAt = now;
+    this.reporter.log('error', `Could not ${doing}, trying again: ${message}`);
+  }
+
+  private identity(queues: readonly QueueDefinition[]) {
+    return {
+      id: this.options.newId(),
+      host: hostname(),
+      pid: process.pid,
+      version: this.options.version,
+      queues: queues.map(({ name }) => name),
+    };
+  }
+
+  private logStart(tasks: ReadonlyMap<string, TaskDefinition>): void {
+    const queues = this.workers.map(({ queue }) => `${queue.name} (${queue.concurrency})`).join(', ');
+    const names = [...tasks.keys()].join(', ');
+    this.reporter.log(
+      'log',
+      `Working on ${queues || 'no queue'}; tasks: ${names || 'none'}; ${this.store.description}`,
+    );
+  }
+}
+
+/** Waits for the promise, at most `ms` milliseconds. */
+async function within(ms: number, promise: Promise<unknown> | undefined): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, timeout]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,41 @@
+import { BackieError, quoted } from './backie.error.js';
+
+/** An option of the module, a queue, a task or a call is unknown, of the wrong type or out of range. */
+export class InvalidOptionsError extends BackieError {}
+
+/** A registered task runs on a queue that the module's `queues` do not contain. */
+export class QueueNotConfiguredError extends BackieError {
+  constructor(queue: string, tasks: readonly string[]) {
+    super(
+      `Queue ${quoted([queue])} is not configured, but the tasks ${quoted(tasks)} run on it. ` +
+        `Add { name: ${quoted([queue])} } to BackieModule's queues.`,
+    );
+  }
+}
+
+/** Two providers declare the same task name. */
+export class DuplicateTaskNameError extends BackieError {
+  constructor(name: string, first: string, second: string) {
+    super(
+      `The task name ${quoted([name])} is declared by two providers, ${first} and ${second}. ` +
+        `Give one of them another name in @BackgroundTask().`,
+    );
+  }
+}
+
+/** A class decorated with `@BackgroundTask` has no `run` method. */
+export class MissingHandlerError extends BackieError {
+  constructor(name: string, provider: string) {
+    super(
+      `${provider} is decorated with @BackgroundTask(${quoted([name])}) but has no run() method. ` +
+        `Implement BackgroundTaskHandler.`,
+    );
+  }
+}
+
+/** A class that is not decorated with `@BackgroundTask` was used as a task. */
+export class UnknownTaskError extends BackieError {
+  constructor(task: string, fix = `Decorate it with @BackgroundTask('name').`) {
+    super(`${task} is not a background task. ${fix}`);
+  }
+}

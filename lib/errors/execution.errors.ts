@@ -1,0 +1,34 @@
+import { BackieError, quoted } from './backie.error.js';
+
+/** Throw it from a handler to fail the task at once, without the retries that are left. */
+export class UnrecoverableTaskError extends BackieError {}
+
+/** The attempt took longer than its timeout: `task.signal` aborts with it and the attempt counts as failed. */
+export class TaskTimeoutError extends BackieError {
+  constructor(task: string, timeoutMs: number) {
+    super(
+      `Task ${quoted([task])} did not finish within ${timeoutMs} ms. Raise its timeoutMs or pass task.signal to what it waits for.`,
+    );
+  }
+}
+
+/** The task was cancelled on request: `task.signal` aborts with it. */
+export class TaskCancelledError extends BackieError {
+  constructor(task: string, id: string) {
+    super(`Task ${quoted([task])} ${id} was cancelled on request.`);
+  }
+}
+
+/** The worker no longer holds the task's lease; another worker may be running it. `task.signal` aborts with it. */
+export class LeaseLostError extends BackieError {
+  constructor(task: string, id: string) {
+    super(`The lease of task ${quoted([task])} ${id} is lost; whatever this attempt still does is not recorded.`);
+  }
+}
+
+/** The process shuts down and the grace is over: the task goes back to its queue. `task.signal` aborts with it. */
+export class ShutdownError extends BackieError {
+  constructor(task: string, id: string) {
+    super(`Task ${quoted([task])} ${id} was interrupted by a shutdown and goes back to its queue.`);
+  }
+}

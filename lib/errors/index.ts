@@ -1,0 +1,25 @@
+export { BackieError } from './backie.error.js';
+export {
+  DuplicateTaskNameError,
+  InvalidOptionsError,
+  MissingHandlerError,
+  QueueNotConfiguredError,
+  UnknownTaskError,
+} from './configuration.errors.js';
+export {
+  LeaseLostError,
+  ShutdownError,
+  TaskCancelledError,
+  TaskTimeoutError,
+  UnrecoverableTaskError,
+} from './execution.errors.js';
+export { InvalidPayloadError, PayloadSchemaError } from './payload.errors.js';
+export {
+  ConnectionFailedError,
+  MissingConnectionError,
+  SchemaOutdatedError,
+  SchemaTooNewError,
+  StoreClosedError,
+  StoreUnavailableError,
+  UniqueKeyTakenError,
+} from './store.errors.js';

@@ -1,0 +1,79 @@
+export { BackieModule } from './backie.module.js';
+export type { BackieModuleExtras } from './backie.module-definition.js';
+export { getTaskEventsToken, getTaskQueueToken, getTaskStoreToken, getWorkerPoolToken } from './constants.js';
+export { BackgroundTask } from './decorators/background-task.decorator.js';
+export { Backoff } from './engine/backoff.js';
+export type { BackoffFunction, BackoffMode, ExponentialBackoff } from './engine/backoff.js';
+export { CurrentTask } from './engine/current-task.js';
+export { RetentionMode, TaskState } from './engine/task.js';
+export type {
+  AttemptOutcome,
+  ClaimedTask,
+  Enqueued,
+  FinishedState,
+  NewTask,
+  StoredError,
+  Task,
+  TaskAttempt,
+} from './engine/task.js';
+export type { AttemptRef, TaskEventKind, TaskEventMap, TaskRef } from './engine/task-event.js';
+export { TaskStore } from './engine/task-store.js';
+export type {
+  AttemptReport,
+  CancelOutcome,
+  ClaimRequest,
+  Lease,
+  LeaseEvents,
+  LeaseTerms,
+  PageRequest,
+  RescuedTask,
+  RescueRequest,
+  SettledClaim,
+  Settlement,
+  StoreHint,
+  TaskCounts,
+  TaskFilter,
+  TaskPage,
+  WorkerIdentity,
+} from './engine/task-store.js';
+export { WorkerPool } from './engine/worker-pool.js';
+export type { PoolState, WorkerPoolStatus } from './engine/worker-pool.js';
+export {
+  BackieError,
+  ConnectionFailedError,
+  DuplicateTaskNameError,
+  InvalidOptionsError,
+  InvalidPayloadError,
+  LeaseLostError,
+  MissingConnectionError,
+  MissingHandlerError,
+  PayloadSchemaError,
+  QueueNotConfiguredError,
+  SchemaOutdatedError,
+  SchemaTooNewError,
+  ShutdownError,
+  StoreClosedError,
+  StoreUnavailableError,
+  TaskCancelledError,
+  TaskTimeoutError,
+  UniqueKeyTakenError,
+  UnknownTaskError,
+  UnrecoverableTaskError,
+} from './errors/index.js';
+export type {
+  BackieDefaults,
+  BackieModuleOptions,
+  BackieOptionsFactory,
+  QueueOptions,
+} from './interfaces/backie-module-options.interface.js';
+export type {
+  BackgroundTaskClass,
+  BackgroundTaskHandler,
+  PayloadOf,
+} from './interfaces/background-task-handler.interface.js';
+export type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
+export type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
+export { MemoryTaskStore } from './memory/memory-task-store.js';
+export { TaskRequest } from './task-invoker.js';
+export { TaskEvents } from './task-events.js';
+export { TaskQueue } from './task-queue.js';

@@ -1,0 +1,29 @@
+import type { CurrentTask } from '../engine/current-task.js';
+
+/**
+ * What a class decorated with `@BackgroundTask` implements.
+ *
+ * A task runs at least once: after a crash it runs again, so write handlers whose second run does no harm.
+ */
+export interface BackgroundTaskHandler<Payload = unknown, Result = void> {
+  /**
+   * Runs one attempt. Returning ends the task as done; throwing anything is a failed attempt, which is retried while
+   * retries are left, unless it is an `UnrecoverableTaskError`.
+   *
+   * @param payload What was enqueued, as JSON brought it back. An `undefined` payload arrives as null.
+   * @param task The attempt: its id, number and abort signal.
+   */
+  run(payload: Payload, task: CurrentTask): Promise<Result> | Result;
+}
+
+/** A class that handles a task. */
+export type BackgroundTaskClass<Payload = never> = abstract new (
+  ...args: never[]
+) => BackgroundTaskHandler<Payload, unknown>;
+
+/** The payload of a task class, taken from the first parameter of its `run`. */
+export type PayloadOf<TaskClass> = TaskClass extends abstract new (...args: never[]) => {
+  run(payload: infer Payload, ...rest: never[]): unknown;
+}
+  ? Payload
+  : never;

@@ -1,0 +1,26 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { Backoff } from '../engine/backoff.js';
+
+/** The options of `@BackgroundTask(name, options)`. */
+export interface BackgroundTaskOptions<Payload = unknown> {
+  /** The queue it runs on; it must be among the module's `queues`. @default 'default' */
+  readonly queue?: string;
+  /** How many failed attempts are followed by another, 0 to 1,000,000. @default 3, so that there are 4 attempts */
+  readonly maxRetries?: number;
+  /** How long to wait before each retry. @default Backoff.exponential(): 2, 4, 8 … s, at most 1 h, up to +10 % */
+  readonly backoff?: Backoff;
+  /** How many milliseconds an attempt may take. @default the queue's executionTimeoutMs, else 120_000 */
+  readonly timeoutMs?: number;
+  /** Higher runs first, -32,768 to 32,767. @default 0 */
+  readonly priority?: number;
+  /**
+   * Keeps at most one live task per key on the queue: `true` takes a hash of the payload as the key (the order of keys
+   * does not matter), a function makes it from the payload (1 to 255 characters). While a task with the key is ready
+   * or running, `enqueue` stores nothing and returns its id with `duplicate: true`.
+   */
+  readonly unique?: boolean | ((payload: Payload) => string);
+  /** Any Standard Schema validator (zod, valibot, ArkType …). What it returns is what is stored. */
+  readonly schema?: StandardSchemaV1<unknown, Payload>;
+  /** Which instance of BackieModule runs it, when the module was imported with a `name`. */
+  readonly instance?: string;
+}

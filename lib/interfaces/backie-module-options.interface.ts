@@ -1,0 +1,75 @@
+import type { DataSource } from 'typeorm';
+import type { Backoff } from '../engine/backoff.js';
+import type { RetentionMode } from '../engine/task.js';
+import type { TaskStore } from '../engine/task-store.js';
+import type { PostgresOptions } from '../typeorm/connection-options.js';
+import type { MigrationMode } from '../typeorm/migrate.js';
+
+/** One queue. */
+export interface QueueOptions {
+  /** 1 to 128 characters. */
+  readonly name: string;
+  /** How many tasks of it run at once in this process. @default 10 */
+  readonly concurrency?: number;
+  /** How often to look for due tasks when nothing wakes the worker, in milliseconds. @default 1_000 */
+  readonly pollIntervalMs?: number;
+  /** Which finished tasks stay in the database. @default 'removeDone' */
+  readonly retention?: RetentionMode;
+  /** How many milliseconds an attempt may take when its task names no timeout. @default 120_000 */
+  readonly executionTimeoutMs?: number;
+}
+
+/** What holds for all tasks and queues that do not say otherwise. */
+export interface BackieDefaults {
+  readonly maxRetries?: number;
+  readonly backoff?: Backoff;
+  readonly timeoutMs?: number;
+  readonly priority?: number;
+  readonly concurrency?: number;
+  readonly pollIntervalMs?: number;
+  readonly retention?: RetentionMode;
+}
+
+/** The options of `BackieModule.forRoot` and of what `forRootAsync` gives. */
+export interface BackieModuleOptions {
+  /**
+   * The application's own DataSource: its options are taken over for connections of the engine's own, its ambient
+   * transactions are joined, and it is never destroyed by this module.
+   */
+  readonly dataSource?: DataSource;
+  /**
+   * A `postgres://` URL or TypeORM's options for PostgreSQL. Without it and without `dataSource`, the environment
+   * variable DATABASE_URL counts; without that, the embedded PostgreSQL is used, never in production.
+   */
+  readonly connection?: string | Omit<PostgresOptions, 'type'>;
+  /** A store of your own, for instance `new MemoryTaskStore()`, in place of a database. */
+  readonly store?: TaskStore;
+  /** Where the embedded PostgreSQL keeps its data. @default { dataDir: 'node_modules/.cache/nestjs-backie/postgres' } */
+  readonly embedded?: { readonly dataDir?: string };
+  /** The PostgreSQL schema that holds the tables. @default 'backie', for a named instance 'backie_' and its name */
+  readonly schema?: string;
+  /** Create and change the tables at start, only check them, or neither. @default 'run' */
+  readonly migrations?: MigrationMode;
+  /** How long to wait at start for a server that is not there yet, in milliseconds. @default 30_000 */
+  readonly connectTimeoutMs?: number;
+  /** Whether this process works; `false`: it only enqueues. @default true */
+  readonly workers?: boolean;
+  /** The queues that this process works. The queue 'default' always exists. @default [] */
+  readonly queues?: readonly QueueOptions[];
+  readonly defaults?: BackieDefaults;
+  /** How long a worker that is not heard of keeps its tasks, in milliseconds. @default 30_000 */
+  readonly leaseMs?: number;
+  /** How often a worker renews its lease, in milliseconds; at most half of leaseMs. @default 10_000, or leaseMs / 3 */
+  readonly heartbeatMs?: number;
+  /** How long running tasks may take to finish at shutdown, in milliseconds. @default 25_000 */
+  readonly shutdownGraceMs?: number;
+  /** A task that was held by this many workers when they died fails as quarantined. @default 3 */
+  readonly maxCrashes?: number;
+  /** How large an encoded payload may be, in bytes. @default 1_048_576 (1 MiB) */
+  readonly maxPayloadBytes?: number;
+}
+
+/** What `useClass` and `useExisting` of `forRootAsync` implement. */
+export interface BackieOptionsFactory {
+  createBackieOptions(): Promise<BackieModuleOptions> | BackieModuleOptions;
+}

@@ -1,0 +1,25 @@
+import type { EntityManager } from 'typeorm';
+
+/** The options of `TaskQueue.enqueueMany`. */
+export interface EnqueueManyOptions {
+  /** Enqueue inside this transaction: the tasks commit or roll back with it. */
+  readonly manager?: EntityManager;
+  /** Milliseconds from now until it is due, by the database's clock. @default 0 */
+  readonly delayMs?: number;
+  /** When it is due. Not together with `delayMs`. */
+  readonly scheduledAt?: Date | string;
+  /** Another queue than the task's own. */
+  readonly queue?: string;
+  /** Another priority than the task's own, -32,768 to 32,767. */
+  readonly priority?: number;
+  /** Another number of retries than the task's own. */
+  readonly maxRetries?: number;
+  /** Another timeout than the task's own, in milliseconds. */
+  readonly timeoutMs?: number;
+}
+
+/** The options of `TaskQueue.enqueue`. */
+export interface EnqueueOptions extends EnqueueManyOptions {
+  /** Keeps at most one live task with this key (1 to 255 characters) per queue and task name. */
+  readonly uniqueKey?: string;
+}

@@ -1,0 +1,275 @@
+import type {
+  CancelOutcome,
+  ClaimRequest,
+  Lease,
+  LeaseEvents,
+  LeaseTerms,
+  PageRequest,
+  RescuedTask,
+  RescueRequest,
+  Settlement,
+  StoreHint,
+  TaskCounts,
+  TaskFilter,
+  TaskPage,
+  WorkerIdentity,
+} from '../engine/task-store.js';
+import { TaskStore } from '../engine/task-store.js';
+import { type ClaimedTask, type Enqueued, type NewTask, type StoredError, type Task } from '../engine/task.js';
+import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import { StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
+import { Hints } from './hints.js';
+import { appendAttempt, asClaimedTask, asTask, newStoredTask, type StoredTask } from './stored-task.js';
+import { pageOf } from './task-pages.js';
+import { TaskTable } from './task-table.js';
+import { Workers } from './workers.js';
+
+export interface MemoryTaskStoreOptions {
+  /** The store's clock, in milliseconds since 1970; replace it for virtual time. @default Date.now */
+  readonly now?: () => number;
+}
+
+/**
+ * Keeps tasks in this process, for tests and development: what it shows is what the PostgreSQL store shows, except that
+ * nothing outlives the process and that there are no transactions to join. Each method runs in one go, so callers race
+ * only between calls.
+ */
+export class MemoryTaskStore extends TaskStore {
+  readonly description = 'memory';
+
+  private readonly tasks = new TaskTable();
+  private readonly paused = new Set<string>();
+  private readonly hints = new Hints();
+  private readonly workers: Workers;
+  private readonly now: () => number;
+  private isOpen = false;
+
+  constructor(options: MemoryTaskStoreOptions = {}) {
+    super();
+    this.now = options.now ?? Date.now;
+    this.workers = new Workers(this.now);
+  }
+
+  async open(): Promise<void> {
+    this.isOpen = true;
+  }
+
+  /** Ends renewals and hints; the tasks stay, as they would in a database, and are there again after `open`. */
+  async close(): Promise<void> {
+    this.isOpen = false;
+    this.workers.stopRenewing();
+    this.hints.clear();
+  }
+
+  /** Memory has no connection to lose. */
+  isTransient(): boolean {
+    return false;
+  }
+
+  async enqueue(tasks: readonly NewTask[], scope?: unknown): Promise<Enqueued[]> {
+    this.assertOpen();
+    assertNoScope(scope);
+    const now = this.now();
+    const due = new Set<string>();
+    // All are made before the first is stored, so that one that cannot be made leaves no others behind.
+    const made = tasks.map((task) => newStoredTask(task, now));
+    const results = made.map((task): Enqueued => {
+      if (this.tasks.get(task.id)) return { id: task.id, duplicate: false };
+      const holder = this.tasks.keyHolder(task);
+      if (holder !== undefined) return { id: holder, duplicate: true };
+      this.tasks.insert(task);
+      if (task.scheduledAt <= now) due.add(task.queue);
+      return { id: task.id, duplicate: false };
+    });
+    this.hints.wake(due);
+    return results;
+  }
+
+  afterCommit(scope: unknown, effect: () => void): void {
+    assertNoScope(scope);
+    effect();
+  }
+
+  ambientScope(): undefined {
+    return undefined;
+  }
+
+  async lease(worker: WorkerIdentity, terms: LeaseTerms, events: LeaseEvents): Promise<Lease> {
+    this.assertOpen();
+    return this.workers.register(worker, terms, events);
+  }
+
+  async claim({ workerId, queue, names, limit }: ClaimRequest): Promise<ClaimedTask[]> {
+    this.assertOpen();
+    if (this.paused.has(queue) || !this.workers.isAlive(workerId)) return [];
+    return this.tasks.claim(queue, names, limit, workerId, this.now()).map(asClaimedTask);
+  }
+
+  async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>> {
+    this.assertOpen();
+    const settled = new Set<string>();
+    const back: StoredTask[] = [];
+    for (const settlement of settlements) {
+      const task = this.tasks.get(settlement.id);
+      if (task?.workerId !== workerId) continue;
+      if (task.claimSeq !== settlement.claimSeq || task.queue !== settlement.queue) continue;
+      this.apply(task, settlement);
+      settled.add(task.id);
+      if (task.state === 'ready') back.push(task);
+    }
+    this.wakeFor(back);
+    return settled;
+  }
+
+  async cancelRequests(workerId: string): Promise<readonly string[]> {
+    this.assertOpen();
+    return this.tasks
+      .heldBy(workerId)
+      .filter((task) => task.cancelRequest)
+      .map((task) => task.id);
+  }
+
+  async rescue(request: RescueRequest): Promise<readonly RescuedTask[]> {
+    this.assertOpen();
+    const dead = this.tasks.holders().filter((workerId) => !this.workers.isAlive(workerId));
+    const orphans = dead.flatMap((workerId) => this.tasks.heldBy(workerId));
+    const rescued = orphans.map((task) => this.rescueOne(task, request)).filter((task) => task !== null);
+    this.wakeFor(orphans.filter((task) => task.state === 'ready'));
+    return rescued;
+  }
+
+  async listen(listener: (hint: StoreHint) => void): Promise<() => Promise<void>> {
+    const stop = this.hints.listen(listener);
+    return async () => stop();
+  }
+
+  async find(id: string): Promise<Task | null> {
+    this.assertOpen();
+    const task = this.tasks.get(id);
+    return task ? asTask(task) : null;
+  }
+
+  async list(filter: TaskFilter, page: PageRequest): Promise<TaskPage> {
+    this.assertOpen();
+    return pageOf(this.tasks.all(), filter, page);
+  }
+
+  async counts(queue?: string): Promise<TaskCounts> {
+    this.assertOpen();
+    const counts = { ready: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
+    for (const task of this.tasks.all()) {
+      if (queue === undefined || task.queue === queue) counts[task.state] += 1;
+    }
+    return counts;
+  }
+
+  async cancel(id: string, keep: (queue: string) => boolean): Promise<CancelOutcome> {
+    this.assertOpen();
+    const task = this.tasks.get(id);
+    if (task?.state === 'ready') {
+      this.tasks.finish(task, 'cancelled', keep(task.queue), this.now());
+      return 'cancelled';
+    }
+    if (task?.state === 'running') {
+      task.cancelRequest = { keep: keep(task.queue) };
+      this.hints.cancel(id);
+      return 'requested';
+    }
+    return 'notLive';
+  }
+
+  async retry(id: string): Promise<boolean> {
+    this.assertOpen();
+    const task = this.tasks.get(id);
+    if (task?.state !== 'failed' && task?.state !== 'cancelled') return false;
+    const holder = this.tasks.keyHolder(task);
+    if (holder !== undefined) throw new UniqueKeyTakenError(id, holder);
+    task.retries = 0;
+    task.crashes = 0;
+    this.tasks.makeReady(task, this.now());
+    this.wakeFor([task]);
+    return true;
+  }
+
+  async remove(id: string): Promise<boolean> {
+    this.assertOpen();
+    const task = this.tasks.get(id);
+    if (!task || task.state === 'running') return false;
+    this.tasks.delete(task);
+    return true;
+  }
+
+  async pause(queue: string): Promise<void> {
+    this.assertOpen();
+    this.paused.add(queue);
+  }
+
+  async resume(queue: string): Promise<void> {
+    this.assertOpen();
+    if (this.paused.delete(queue)) this.hints.wake([queue]);
+  }
+
+  async pausedQueues(): Promise<readonly string[]> {
+    this.assertOpen();
+    return [...this.paused];
+  }
+
+  private apply(task: StoredTask, settlement: Settlement): void {
+    const now = this.now();
+    if (settlement.kind !== 'release' && settlement.attempt) appendAttempt(task, settlement.attempt, now);
+    if (settlement.kind === 'finish') {
+      this.tasks.finish(task, settlement.state, settlement.keep, now);
+    } else if (task.cancelRequest) {
+      this.tasks.finish(task, 'cancelled', task.cancelRequest.keep, now);
+    } else if (settlement.kind === 'retry') {
+      task.retries += 1;
+      this.tasks.makeReady(task, now + settlement.delayMs);
+    } else {
+      task.attempt -= 1;
+      this.tasks.makeReady(task, task.scheduledAt);
+    }
+  }
+
+  /** Null: the task was to be cancelled, so the death of its worker has ended it. */
+  private rescueOne(task: StoredTask, { maxCrashes, removeFailedOf }: RescueRequest): RescuedTask | null {
+    const now = this.now();
+    task.crashes += 1;
+    const wish = task.cancelRequest;
+    const quarantined = !wish && task.crashes >= maxCrashes;
+    const error = quarantined ? { error: quarantine(task) } : {};
+    appendAttempt(task, { number: task.attempt, outcome: 'crashed', ...error }, now);
+    if (wish) {
+      this.tasks.finish(task, 'cancelled', wish.keep, now);
+      return null;
+    }
+    if (quarantined) this.tasks.finish(task, 'failed', !removeFailedOf.includes(task.queue), now);
+    else this.tasks.makeReady(task, task.scheduledAt);
+    const { id, name, queue, attempt, crashes } = task;
+    return { id, name, queue, attempt, crashes, quarantined };
+  }
+
+  /** Later ones need no hint: whoever polls finds them when they are due. */
+  private wakeFor(tasks: readonly StoredTask[]): void {
+    const now = this.now();
+    this.hints.wake(tasks.filter((task) => task.scheduledAt <= now).map((task) => task.queue));
+  }
+
+  private assertOpen(): void {
+    if (!this.isOpen) throw new StoreClosedError();
+  }
+}
+
+function quarantine(task: StoredTask): StoredError {
+  const message =
+    `Task ${JSON.stringify(task.name)} ${task.id} was held by ${task.crashes} workers when they died, ` +
+    `so it is not run again. Find out what it does to its process, then retry it.`;
+  return { name: 'QuarantinedError', message };
+}
+
+function assertNoScope(scope: unknown): void {
+  if (scope === undefined) return;
+  throw new InvalidOptionsError(
+    `The memory task store has no transactions, so it cannot join one. ` +
+      `Enqueue without a manager, or use the PostgreSQL store.`,
+  );
+}

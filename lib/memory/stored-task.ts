@@ -1,0 +1,144 @@
+import type { AttemptReport } from '../engine/task-store.js';
+import type {
+  AttemptOutcome,
+  ClaimedTask,
+  NewTask,
+  StoredError,
+  Task,
+  TaskAttempt,
+  TaskState,
+} from '../engine/task.js';
+import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import type { HeapItem } from './heap.js';
+
+/** How many attempts a task remembers. */
+const maxAttempts = 50;
+
+/** A task as the memory holds it: its row. Times are milliseconds since 1970; nothing of it leaves the store. */
+export interface StoredTask extends HeapItem {
+  readonly id: string;
+  readonly name: string;
+  readonly queue: string;
+  /** JSON text, parsed anew for everyone who looks: nobody shares an object with anybody. */
+  readonly payload: string;
+  readonly priority: number;
+  readonly uniqueKey: string | null;
+  readonly maxRetries: number | null;
+  readonly timeoutMs: number | null;
+  readonly createdAt: number;
+  state: TaskState;
+  attempt: number;
+  retries: number;
+  crashes: number;
+  claimSeq: number;
+  workerId: string | null;
+  scheduledAt: number;
+  startedAt: number | null;
+  finishedAt: number | null;
+  attempts: StoredAttempt[];
+  /** Somebody wants the running task cancelled, and has said whether it is to stay then. */
+  cancelRequest: { readonly keep: boolean } | null;
+}
+
+interface StoredAttempt {
+  readonly number: number;
+  readonly outcome: AttemptOutcome;
+  readonly workerId: string;
+  readonly startedAt: number;
+  readonly finishedAt: number;
+  readonly error?: StoredError;
+}
+
+export function newStoredTask(task: NewTask, now: number): StoredTask {
+  return {
+    id: task.id,
+    name: task.name,
+    queue: task.queue,
+    payload: task.payload,
+    priority: task.priority,
+    uniqueKey: task.uniqueKey,
+    maxRetries: task.maxRetries,
+    timeoutMs: task.timeoutMs,
+    createdAt: now,
+    state: 'ready',
+    attempt: 0,
+    retries: 0,
+    crashes: 0,
+    claimSeq: 0,
+    workerId: null,
+    scheduledAt: dueTime(task, now),
+    startedAt: null,
+    finishedAt: null,
+    attempts: [],
+    cancelRequest: null,
+    place: -1,
+  };
+}
+
+function dueTime({ name, due }: NewTask, now: number): number {
+  const time = 'at' in due ? due.at.getTime() : now + due.inMs;
+  if (Number.isFinite(time)) return time;
+  throw new InvalidOptionsError(`The due time of task ${JSON.stringify(name)} is not a time. Pass a valid one.`);
+}
+
+/** Writes down how the attempt of a running task ended; the oldest attempts beyond the limit are forgotten. */
+export function appendAttempt(task: StoredTask, report: AttemptReport, now: number): void {
+  const attempt: StoredAttempt = {
+    number: report.number,
+    outcome: report.outcome,
+    workerId: task.workerId ?? '',
+    startedAt: task.startedAt ?? now,
+    finishedAt: now,
+    ...(report.error && { error: structuredClone(report.error) }),
+  };
+  task.attempts = [...task.attempts, attempt].slice(-maxAttempts);
+}
+
+export function asTask(task: StoredTask): Task {
+  return {
+    id: task.id,
+    name: task.name,
+    queue: task.queue,
+    state: task.state,
+    payload: JSON.parse(task.payload) as unknown,
+    priority: task.priority,
+    uniqueKey: task.uniqueKey,
+    attempt: task.attempt,
+    retries: task.retries,
+    maxRetries: task.maxRetries,
+    timeoutMs: task.timeoutMs,
+    crashes: task.crashes,
+    claimSeq: task.claimSeq,
+    workerId: task.workerId,
+    createdAt: new Date(task.createdAt),
+    scheduledAt: new Date(task.scheduledAt),
+    startedAt: task.startedAt === null ? null : new Date(task.startedAt),
+    finishedAt: task.finishedAt === null ? null : new Date(task.finishedAt),
+    attempts: task.attempts.map(asAttempt),
+  };
+}
+
+function asAttempt(attempt: StoredAttempt): TaskAttempt {
+  return {
+    ...structuredClone(attempt),
+    startedAt: new Date(attempt.startedAt),
+    finishedAt: new Date(attempt.finishedAt),
+  };
+}
+
+export function asClaimedTask(task: StoredTask): ClaimedTask {
+  return {
+    id: task.id,
+    name: task.name,
+    queue: task.queue,
+    payload: JSON.parse(task.payload) as unknown,
+    priority: task.priority,
+    attempt: task.attempt,
+    retries: task.retries,
+    maxRetries: task.maxRetries,
+    timeoutMs: task.timeoutMs,
+    claimSeq: task.claimSeq,
+    createdAt: task.createdAt,
+    scheduledAt: task.scheduledAt,
+  };
+}

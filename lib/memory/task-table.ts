@@ -1,0 +1,104 @@
+import type { FinishedState } from '../engine/task.js';
+import { ReadyTasks } from './ready-tasks.js';
+import type { StoredTask } from './stored-task.js';
+
+/**
+ * All tasks and the indexes over them. Every change of state goes through here, so that no index can forget one: a
+ * ready task is in line, a running one is held by its worker, a live one holds its unique key.
+ */
+export class TaskTable {
+  private readonly rows = new Map<string, StoredTask>();
+  private readonly ready = new ReadyTasks();
+  private readonly held = new Map<string, Set<StoredTask>>();
+  private readonly keys = new Map<string, string>();
+
+  get(id: string): StoredTask | undefined {
+    return this.rows.get(id);
+  }
+
+  all(): Iterable<StoredTask> {
+    return this.rows.values();
+  }
+
+  /** The id of the live task that holds the unique key of `task`, be it the task itself. */
+  keyHolder(task: StoredTask): string | undefined {
+    return task.uniqueKey === null ? undefined : this.keys.get(keyOf(task));
+  }
+
+  /** The running tasks of one worker. */
+  heldBy(workerId: string): readonly StoredTask[] {
+    return [...(this.held.get(workerId) ?? [])];
+  }
+
+  /** The workers that hold running tasks. */
+  holders(): readonly string[] {
+    return [...this.held.keys()];
+  }
+
+  insert(task: StoredTask): void {
+    this.rows.set(task.id, task);
+    this.enter(task);
+  }
+
+  claim(queue: string, names: readonly string[], limit: number, workerId: string, now: number): StoredTask[] {
+    const tasks = this.ready.take(queue, names, limit, now);
+    for (const task of tasks) {
+      task.state = 'running';
+      task.attempt += 1;
+      task.claimSeq += 1;
+      task.workerId = workerId;
+      task.startedAt = now;
+      this.enter(task);
+    }
+    return tasks;
+  }
+
+  /** Puts a running or finished task back into line. */
+  makeReady(task: StoredTask, scheduledAt: number): void {
+    this.leave(task);
+    task.state = 'ready';
+    task.scheduledAt = scheduledAt;
+    task.workerId = null;
+    task.finishedAt = null;
+    this.enter(task);
+  }
+
+  finish(task: StoredTask, state: FinishedState, keep: boolean, now: number): void {
+    this.leave(task);
+    task.state = state;
+    task.workerId = null;
+    task.finishedAt = now;
+    task.cancelRequest = null;
+    if (!keep) this.rows.delete(task.id);
+  }
+
+  delete(task: StoredTask): void {
+    this.leave(task);
+    this.rows.delete(task.id);
+  }
+
+  private enter(task: StoredTask): void {
+    if (task.uniqueKey !== null) this.keys.set(keyOf(task), task.id);
+    if (task.state === 'ready') {
+      this.ready.add(task);
+    } else if (task.workerId !== null) {
+      const held = this.held.get(task.workerId) ?? new Set();
+      this.held.set(task.workerId, held.add(task));
+    }
+  }
+
+  private leave(task: StoredTask): void {
+    if (this.keyHolder(task) === task.id) this.keys.delete(keyOf(task));
+    if (task.state === 'ready') {
+      this.ready.remove(task);
+    } else if (task.workerId !== null) {
+      const held = this.held.get(task.workerId);
+      held?.delete(task);
+      if (held?.size === 0) this.held.delete(task.workerId);
+    }
+  }
+}
+
+function keyOf(task: StoredTask): string {
+  return JSON.stringify([task.queue, task.name, task.uniqueKey]);
+}

@@ -1,0 +1,44 @@
+import { Observable, Subject } from 'rxjs';
+import type { TaskEventKind, TaskEventMap } from './engine/task-event.js';
+
+/**
+ * What happens to tasks in this process, as observables: hot, without replay, and never completing before the
+ * application ends. A subscriber that throws is reported by rxjs and disturbs no task.
+ */
+export class TaskEvents {
+  readonly #subjects = new Map<TaskEventKind, Subject<never>>();
+
+  /** Stored and committed. */
+  readonly enqueued = this.#observe('enqueued');
+  /** A handler is about to be called. */
+  readonly started = this.#observe('started');
+  /** A handler returned, and that is recorded. */
+  readonly done = this.#observe('done');
+  /** An attempt failed, and the task waits for its next one. */
+  readonly retrying = this.#observe('retrying');
+  /** An attempt failed, and it was the last. */
+  readonly failed = this.#observe('failed');
+  /** A task ended on request. */
+  readonly cancelled = this.#observe('cancelled');
+  /** This process took a task from a worker that died. */
+  readonly rescued = this.#observe('rescued');
+  /** This process lost a task while it ran it: what the attempt did is not recorded. */
+  readonly lost = this.#observe('lost');
+
+  /** For the engine: tells the subscribers. */
+  emit<Kind extends TaskEventKind>(kind: Kind, event: TaskEventMap[Kind]): void {
+    const subject = this.#subjects.get(kind) as Subject<TaskEventMap[Kind]> | undefined;
+    if (subject?.observed) subject.next(event);
+  }
+
+  /** For the module: the application ends. */
+  complete(): void {
+    for (const subject of this.#subjects.values()) subject.complete();
+  }
+
+  #observe<Kind extends TaskEventKind>(kind: Kind): Observable<TaskEventMap[Kind]> {
+    const subject = new Subject<TaskEventMap[Kind]>();
+    this.#subjects.set(kind, subject as unknown as Subject<never>);
+    return subject.asObservable();
+  }
+}

@@ -1,0 +1,231 @@
+import { backgroundTaskOf } from './decorators/background-task.decorator.js';
+import { GroupCommit } from './engine/group-commit.js';
+import { delay } from './engine/delay.js';
+import { keeps, RetentionMode, type Enqueued, type NewTask, type Task, TaskState } from './engine/task.js';
+import type { PageRequest, TaskCounts, TaskFilter, TaskPage, TaskStore } from './engine/task-store.js';
+import type { WorkerPool } from './engine/worker-pool.js';
+import { UnknownTaskError } from './errors/configuration.errors.js';
+import { StoreUnavailableError } from './errors/store.errors.js';
+import type { BackgroundTaskClass, PayloadOf } from './interfaces/background-task-handler.interface.js';
+import type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
+import { checkEnqueueOptions } from './options/check-task-options.js';
+import { checkName, maxNameLength } from './options/checks.js';
+import { checkFilter, checkPage } from './options/check-filter.js';
+import { defaultInstance } from './options/instance.js';
+import type { ResolvedOptions } from './options/resolve-options.js';
+import type { TaskEvents } from './task-events.js';
+import { prepareTasks, type TaskTarget } from './task-preparation.js';
+import type { TaskRegistry } from './task.registry.js';
+
+/** The arguments after the task: a payload that may be undefined may also be left out. */
+export type EnqueueArguments<Payload, Options> = unknown extends Payload
+  ? [payload?: Payload, options?: Options]
+  : undefined extends Payload
+    ? [payload?: Payload, options?: Options]
+    : [payload: Payload, options?: Options];
+
+/** How often an enqueue whose reply was lost is repeated; its id makes that harmless. */
+const enqueueTries = 4;
+
+/** Enqueues tasks, and looks after those that are there. */
+export class TaskQueue {
+  /** Calls outside transactions that come at the same time share one statement. */
+  private readonly commits: GroupCommit<NewTask, Enqueued>;
+
+  constructor(
+    private readonly store: TaskStore,
+    private readonly registry: TaskRegistry,
+    private readonly pool: WorkerPool,
+    private readonly events: TaskEvents,
+    private readonly options: ResolvedOptions,
+  ) {
+    this.commits = new GroupCommit((tasks) => this.repeated(() => this.store.enqueue(tasks)), {
+      maxBatch: 1_000,
+      maxUnderWay: 2,
+      divisible: (error) => !this.store.isTransient(error),
+    });
+  }
+
+  /**
+   * Stores a task; it runs once the surrounding transaction, if any, has committed.
+   *
+   * @param task A class decorated with `@BackgroundTask`, or the name of a task: one that this process does not know
+   * runs with the options of the process that does, on the queue `default` unless `options.queue` says otherwise.
+   * @param payload JSON-serialisable, at most `maxPayloadBytes` (1 MiB) once encoded.
+   * @param options.manager Enqueue inside this transaction. Without it, the ambient transaction of the module's
+   * `dataSource` is joined where a package keeps one (typeorm-transactional, for instance).
+   * @param options.delayMs Milliseconds from now until the task is due. @default 0
+   * @returns The task's id, and whether an equal unique task already stood in its place.
+   * @throws InvalidPayloadError and PayloadSchemaError when the payload cannot be stored; UnknownTaskError for a class
+   * that is no task; InvalidOptionsError for a bad option. Nothing has been written then, and the transaction of
+   * `manager` is still usable.
+   * @throws StoreUnavailableError when the database does not answer; whether the task is stored is then unknown.
+   */
+  enqueue<TaskClass extends BackgroundTaskClass>(
+    task: TaskClass,
+    ...rest: EnqueueArguments<PayloadOf<TaskClass>, EnqueueOptions>
+  ): Promise<Enqueued>;
+  enqueue(task: string, payload?: unknown, options?: EnqueueOptions): Promise<Enqueued>;
+  async enqueue(
+    task: BackgroundTaskClass | string,
+    payload?: unknown,
+    options: EnqueueOptions = {},
+  ): Promise<Enqueued> {
+    checkEnqueueOptions('enqueue', options);
+    const [prepared] = await prepareTasks(this.target(task), [payload], options, this.options.maxPayloadBytes);
+    if (!prepared) throw new Error('One payload gives one task.');
+    const scope: unknown = options.manager ?? this.store.ambientScope();
+    const result =
+      scope === undefined ? await this.commits.submit(prepared) : (await this.store.enqueue([prepared], scope))[0];
+    if (!result) throw new Error('The store gives one result a task.');
+    this.store.afterCommit(scope, () => this.announce([prepared], [result]));
+    return result;
+  }
+
+  /**
+   * Stores a task for each payload, all or none: in the caller's transaction, or in one of its own.
+   *
+   * @returns One result a payload, in their order.
+   * @throws As `enqueue` does.
+   */
+  enqueueMany<TaskClass extends BackgroundTaskClass>(
+    task: TaskClass,
+    payloads: readonly PayloadOf<TaskClass>[],
+    options?: EnqueueManyOptions,
+  ): Promise<Enqueued[]>;
+  enqueueMany(task: string, payloads: readonly unknown[], options?: EnqueueManyOptions): Promise<Enqueued[]>;
+  async enqueueMany(
+    task: BackgroundTaskClass | string,
+    payloads: readonly unknown[],
+    options: EnqueueManyOptions = {},
+  ): Promise<Enqueued[]> {
+    checkEnqueueOptions('enqueueMany', options);
+    const prepared = await prepareTasks(this.target(task), payloads, options, this.options.maxPayloadBytes);
+    const scope: unknown = options.manager ?? this.store.ambientScope();
+    const results =
+      scope === undefined
+        ? await this.repeated(() => this.store.enqueue(prepared))
+        : await this.store.enqueue(prepared, scope);
+    this.store.afterCommit(scope, () => this.announce(prepared, results));
+    return results;
+  }
+
+  /** The task with this id, live or finished and kept; null when there is none. */
+  find<Payload = unknown>(id: string): Promise<Task<Payload> | null> {
+    return this.store.find(id) as Promise<Task<Payload> | null>;
+  }
+
+  /**
+   * Live and kept tasks, page by page.
+   *
+   * @throws InvalidOptionsError for an unknown filter, a bad limit or an `after` that no page gave.
+   */
+  async list(filter: TaskFilter = {}, page: PageRequest = {}): Promise<TaskPage> {
+    checkFilter(filter);
+    checkPage(page);
+    return this.store.list(filter, page);
+  }
+
+  /** How many tasks there are in each state, of one queue or of all. Finished tasks that are not kept do not count. */
+  counts(queue?: string): Promise<TaskCounts> {
+    return this.store.counts(queue);
+  }
+
+  /**
+   * Cancels a task: a ready one at once; a running one by its `signal`, which aborts in whatever process it runs.
+   *
+   * @returns False when no live task has this id.
+   */
+  async cancel(id: string): Promise<boolean> {
+    const outcome = await this.store.cancel(id, (queue) => keeps(this.retentionOf(queue), TaskState.cancelled));
+    return outcome !== 'notLive';
+  }
+
+  /**
+   * Puts a failed or cancelled task back to its queue, due now, with all its retries. Its attempts go on counting.
+   *
+   * @returns False when no kept task with this id has failed or was cancelled.
+   * @throws UniqueKeyTakenError when a live task holds its unique key.
+   */
+  async retry(id: string): Promise<boolean> {
+    const found = await this.store.retry(id);
+    if (found) this.pool.wake();
+    return found;
+  }
+
+  /**
+   * Deletes a task that is not running.
+   *
+   * @returns False when there is none with this id, or it runs: cancel it first.
+   */
+  remove(id: string): Promise<boolean> {
+    return this.store.remove(id);
+  }
+
+  /** Lets no process start tasks of this queue, now and after restarts; what runs goes on. */
+  async pause(queue: string): Promise<void> {
+    checkName('The queue to pause', queue, maxNameLength);
+    await this.store.pause(queue);
+  }
+
+  /** Ends a pause. */
+  async resume(queue: string): Promise<void> {
+    checkName('The queue to resume', queue, maxNameLength);
+    await this.store.resume(queue);
+    this.pool.wake(queue);
+  }
+
+  /** The queues that are paused. */
+  pausedQueues(): Promise<readonly string[]> {
+    return this.store.pausedQueues();
+  }
+
+  private target(task: unknown): TaskTarget {
+    if (typeof task === 'string') {
+      checkName('The name of the task', task, maxNameLength);
+      const definition = this.registry.declarationOf(task);
+      return { name: task, options: definition ?? {}, priority: this.options.task.priority };
+    }
+    const metadata = backgroundTaskOf(task);
+    if (!metadata) throw new UnknownTaskError(nameOf(task));
+    const instance = metadata.options.instance ?? defaultInstance;
+    if (instance !== this.options.instance) {
+      throw new UnknownTaskError(
+        nameOf(task),
+        `It belongs to the instance "${instance}": inject that one's TaskQueue by getTaskQueueToken("${instance}").`,
+      );
+    }
+    return { ...metadata, priority: this.options.task.priority };
+  }
+
+  /** A reply that was lost leaves open whether the commit happened; the ids make asking again harmless. */
+  private async repeated<Result>(send: () => Promise<Result>): Promise<Result> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await send();
+      } catch (error) {
+        if (!this.store.isTransient(error)) throw error;
+        if (tries >= enqueueTries) throw new StoreUnavailableError('enqueue', error);
+        await delay(100 * 2 ** tries);
+      }
+    }
+  }
+
+  private announce(tasks: readonly NewTask[], results: readonly Enqueued[]): void {
+    tasks.forEach(({ name, queue, due }, index) => {
+      const result = results[index];
+      if (!result) return;
+      this.events.emit('enqueued', { id: result.id, name, queue, duplicate: result.duplicate });
+      if (result.duplicate) return;
+      this.pool.wake(queue, 'inMs' in due ? due.inMs : due.at.getTime() - Date.now());
+    });
+  }
+
+  private retentionOf(queue: string): RetentionMode {
+    return this.options.queues.find(({ name }) => name === queue)?.retention ?? this.options.retention;
+  }
+}
+
+function nameOf(task: unknown): string {
+  return typeof task === 'function' ? `The class ${task.name || '(anonymous)'}` : `The value ${String(task)}`;
+}

@@ -1,0 +1,52 @@
+import type { TaskDefinition } from './engine/task-definition.js';
+import { QueueNotConfiguredError } from './errors/configuration.errors.js';
+import type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
+import type { BackgroundTaskExplorer, ExploredTask } from './background-task.explorer.js';
+import type { ResolvedOptions } from './options/resolve-options.js';
+
+/** Task name → definition, for the tasks of one module instance. */
+export class TaskRegistry {
+  private explored: ReadonlyMap<string, ExploredTask> | undefined;
+
+  constructor(
+    private readonly explorer: BackgroundTaskExplorer,
+    private readonly options: ResolvedOptions,
+  ) {}
+
+  /** What the task of this name declares, if it is registered here. */
+  declarationOf(name: string): BackgroundTaskOptions | undefined {
+    return this.all().get(name)?.declared;
+  }
+
+  /** @throws DuplicateTaskNameError and MissingHandlerError */
+  check(): void {
+    this.all();
+  }
+
+  /**
+   * The tasks that this process works on.
+   *
+   * @throws QueueNotConfiguredError when one of them runs on a queue that the options do not name.
+   */
+  workable(): ReadonlyMap<string, TaskDefinition> {
+    const queues = new Set(this.options.queues.map(({ name }) => name));
+    const definitions = [...this.all().values()].map(({ definition }) => definition);
+    const strays = definitions.filter((task) => !queues.has(task.queue));
+    const [first] = strays;
+    if (first) {
+      const names = strays.filter((task) => task.queue === first.queue).map((task) => task.name);
+      throw new QueueNotConfiguredError(first.queue, names);
+    }
+    return new Map(definitions.map((definition) => [definition.name, definition]));
+  }
+
+  /**
+   * Explored at the first call, which is after every provider was created.
+   *
+   * @throws DuplicateTaskNameError and MissingHandlerError
+   */
+  private all(): ReadonlyMap<string, ExploredTask> {
+    this.explored ??= this.explorer.explore(this.options);
+    return this.explored;
+  }
+}

@@ -1,0 +1,160 @@
+import type { Pool, PoolClient, QueryResult } from 'pg';
+import { DataSource } from 'typeorm';
+import { StoreClosedError } from '../errors/store.errors.js';
+import type { PostgresOptions } from './connection-options.js';
+import { isConflict, isLostStatement } from './postgres-errors.js';
+
+/** A row as text, column by column, in the order of the statement. */
+export type TextRow = readonly (string | null)[];
+
+/** A statement and the name under which its plan is kept. */
+export interface Statement {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Runs statements: on the engine's own connections, or in a caller's transaction. */
+export type Run = (statement: Statement, values: readonly unknown[]) => Promise<readonly TextRow[]>;
+
+/** A statement that takes longer is stuck, not busy; the client waits a little longer than the server does. */
+const statementTimeoutMs = 30_000;
+const clientTimeoutMs = 35_000;
+const conflictTries = 5;
+
+/** Values come as text: what an application sets in pg's global type parsers must not reach the engine. */
+const asText = { getTypeParser: () => (value: string) => value };
+
+/**
+ * How each of the engine's sessions is set. The plans of its few statements must not depend on statistics, which are
+ * always wrong for a queue: empty in one minute, a million rows in the next.
+ */
+const sessionSettings: Readonly<Record<string, string>> = {
+  default_transaction_isolation: 'read committed',
+  statement_timeout: String(statementTimeoutMs),
+  idle_in_transaction_session_timeout: '60000',
+  plan_cache_mode: 'force_generic_plan',
+  enable_seqscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+  jit: 'off',
+};
+
+/**
+ * The engine's own connections to PostgreSQL, opened through a TypeORM DataSource and used through its driver's pool:
+ * that knows named statements, whose plans PostgreSQL keeps, and gives rows without a copy.
+ */
+export class Database {
+  readonly dataSource: DataSource;
+  private readonly prepared = new WeakSet<PoolClient>();
+  /** Behind a transaction pooler named statements and settings would be another session's. */
+  private pooled = false;
+  private named = true;
+
+  constructor(readonly options: PostgresOptions) {
+    this.dataSource = new DataSource(options);
+  }
+
+  async open(): Promise<void> {
+    await this.dataSource.initialize();
+    // An idle connection that breaks is replaced at its next use; without a listener it would end the process.
+    this.pool.on('error', () => {});
+  }
+
+  async close(): Promise<void> {
+    if (this.dataSource.isInitialized) await this.dataSource.destroy();
+  }
+
+  /** Whether a transaction pooler stands between us and the server, as far as the connections made so far tell. */
+  get behindPooler(): boolean {
+    return this.pooled;
+  }
+
+  /** The driver's pool: its options also make connections apart from it. */
+  get pool(): Pool {
+    if (!this.dataSource.isInitialized) throw new StoreClosedError();
+    return (this.dataSource.driver as unknown as { master: Pool }).master;
+  }
+
+  /** Runs one statement in a transaction of its own; tries again when it lost against another transaction. */
+  readonly run: Run = (statement, values) => this.withConnection((run) => run(statement, values));
+
+  /** Runs several statements in one transaction. */
+  transaction<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
+    return this.withConnection(async (run) => {
+      await run({ name: '', text: 'BEGIN' }, []);
+      try {
+        const result = await work(run);
+        await run({ name: '', text: 'COMMIT' }, []);
+        return result;
+      } catch (error) {
+        // When the connection is gone there is nothing to roll back; it is destroyed below.
+        await run({ name: '', text: 'ROLLBACK' }, []).catch(() => {});
+        throw error;
+      }
+    });
+  }
+
+  private async withConnection<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
+    for (let tries = 1; ; tries++) {
+      const client = await this.pool.connect();
+      let broken = false;
+      try {
+        if (!this.prepared.has(client)) await this.prepare(client);
+        return await work((statement, values) => this.query(client, statement, values));
+      } catch (error) {
+        if (isLostStatement(error) && this.named) {
+          // A pooler that the first look did not show: go on without names.
+          this.named = false;
+          this.pooled = true;
+          continue;
+        }
+        broken = !isServerError(error);
+        if (isConflict(error) && tries < conflictTries) continue;
+        throw error;
+      } finally {
+        client.release(broken);
+      }
+    }
+  }
+
+  private async query(
+    client: PoolClient,
+    statement: Statement,
+    values: readonly unknown[],
+  ): Promise<readonly TextRow[]> {
+    const result = (await client.query({
+      ...(this.named && statement.name !== '' && { name: statement.name }),
+      text: statement.text,
+      values: values as unknown[],
+      rowMode: 'array',
+      types: asText,
+      query_timeout: clientTimeoutMs,
+    } as unknown as Parameters<PoolClient['query']>[0])) as unknown as QueryResult;
+    return result.rows as TextRow[];
+  }
+
+  /**
+   * Sets up a new session, unless it is a transaction pooler's: there the server's own process id differs from the one
+   * that the pooler gave us, and a setting would stay behind in a session that others use next.
+   */
+  private async prepare(client: PoolClient): Promise<void> {
+    const values = Object.entries(sessionSettings).flat();
+    const pairs = Object.keys(sessionSettings).map((_, i) => `($${2 * i + 2}, $${2 * i + 3})`);
+    const { processID } = client as unknown as { processID: number };
+    const result = await client.query(
+      `SELECT set_config(s.name, s.setting, false) FROM (VALUES ${pairs.join(', ')}) s(name, setting)
+       WHERE pg_backend_pid() = $1::int`,
+      [processID, ...values],
+    );
+    if (result.rows.length === 0) {
+      this.pooled = true;
+      this.named = false;
+    }
+    this.prepared.add(client);
+  }
+}
+
+/** An error that the server reported leaves the connection usable; all others leave it in an unknown state. */
+function isServerError(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'severity' in error && error.severity === 'ERROR';
+}

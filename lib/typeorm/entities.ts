@@ -1,0 +1,126 @@
+import { EntitySchema } from 'typeorm';
+import type { FinishedState, TaskAttempt } from '../engine/task.js';
+import { defaultSchema } from './identifiers.js';
+
+/** A row of `task`: a live task. */
+export interface TaskRow {
+  id: string;
+  queue: string;
+  name: string;
+  priority: number;
+  scheduledAt: Date;
+  /** Null while it is ready. */
+  workerId: string | null;
+  claimSeq: string;
+  attempt: number;
+  retries: number;
+  crashes: number;
+  maxRetries: number | null;
+  timeoutMs: number | null;
+  createdAt: Date;
+  startedAt: Date | null;
+  cancelKeep: boolean | null;
+  uniqueKey: string | null;
+  payload: unknown;
+  attempts: TaskAttempt[];
+}
+
+/** A row of `finished_task`: a finished task that is kept. */
+export interface FinishedTaskRow extends Omit<TaskRow, 'workerId' | 'cancelKeep'> {
+  state: FinishedState;
+  finishedAt: Date;
+}
+
+/** A row of `worker`: a process that works. */
+export interface WorkerRow {
+  id: string;
+  host: string;
+  pid: number;
+  version: string;
+  queues: string[];
+  startedAt: Date;
+  leaseUntil: Date;
+}
+
+/** A row of `queue`: a queue of which more is known than the options say. */
+export interface QueueRow {
+  name: string;
+  pausedAt: Date | null;
+}
+
+const timestamptz = { type: 'timestamptz' as const };
+const nullable = { nullable: true };
+
+const shared = {
+  id: { type: 'uuid' as const, primary: true, primaryKeyConstraintName: 'task_pkey' },
+  queue: { type: 'text' as const, primary: true, primaryKeyConstraintName: 'task_pkey' },
+  name: { type: 'text' as const },
+  priority: { type: 'smallint' as const },
+  scheduledAt: { ...timestamptz, name: 'scheduled_at' },
+  claimSeq: { type: 'bigint' as const, name: 'claim_seq' },
+  attempt: { type: 'integer' as const },
+  retries: { type: 'integer' as const },
+  crashes: { type: 'integer' as const },
+  maxRetries: { type: 'integer' as const, name: 'max_retries', ...nullable },
+  timeoutMs: { type: 'integer' as const, name: 'timeout_ms', ...nullable },
+  createdAt: { ...timestamptz, name: 'created_at' },
+  startedAt: { ...timestamptz, name: 'started_at', ...nullable },
+  uniqueKey: { type: 'text' as const, name: 'unique_key', ...nullable },
+  payload: { type: 'jsonb' as const },
+  attempts: { type: 'jsonb' as const },
+};
+
+/**
+ * The tables as TypeORM entities, for queries and joins of an application's own. Read through them; writing is the
+ * store's business. They are `synchronize: false`: the migrations alone shape these tables.
+ *
+ * @param options.schema The module's `schema`. @default 'backie'
+ */
+export function backieEntities(options: { readonly schema?: string } = {}) {
+  const place = { schema: options.schema ?? defaultSchema, synchronize: false };
+  return {
+    task: new EntitySchema<TaskRow>({
+      ...place,
+      name: 'BackieTask',
+      tableName: 'task',
+      columns: {
+        ...shared,
+        workerId: { type: 'uuid', name: 'worker_id', nullable: true },
+        cancelKeep: { type: 'boolean', name: 'cancel_keep', nullable: true },
+      },
+    }),
+    finishedTask: new EntitySchema<FinishedTaskRow>({
+      ...place,
+      name: 'BackieFinishedTask',
+      tableName: 'finished_task',
+      columns: {
+        ...shared,
+        state: { type: 'text' },
+        finishedAt: { ...timestamptz, name: 'finished_at', primary: true },
+      },
+    }),
+    worker: new EntitySchema<WorkerRow>({
+      ...place,
+      name: 'BackieWorker',
+      tableName: 'worker',
+      columns: {
+        id: { type: 'uuid', primary: true },
+        host: { type: 'text' },
+        pid: { type: 'integer' },
+        version: { type: 'text' },
+        queues: { type: 'jsonb' },
+        startedAt: { ...timestamptz, name: 'started_at' },
+        leaseUntil: { ...timestamptz, name: 'lease_until' },
+      },
+    }),
+    queue: new EntitySchema<QueueRow>({
+      ...place,
+      name: 'BackieQueue',
+      tableName: 'queue',
+      columns: {
+        name: { type: 'text', primary: true },
+        pausedAt: { ...timestamptz, name: 'paused_at', nullable: true },
+      },
+    }),
+  };
+}

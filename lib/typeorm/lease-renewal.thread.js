@@ -1,0 +1,80 @@
+/**
+ * Renews one worker's lease from a thread with a connection of its own, so that a handler that blocks the main thread's
+ * event loop does not lose the lease. JavaScript, so that the same file runs from the sources and from the build.
+ *
+ * Shared memory, in nanoseconds of the process's monotonic clock: [0] until when the lease is known to last, written
+ * here; [1] until when the main thread wants it renewed, written there.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import pg from 'pg';
+
+/**
+ * @typedef {object} RenewalData
+ * @property {pg.ClientConfig} connection
+ * @property {string} sql
+ * @property {string} workerId
+ * @property {number} leaseMs
+ * @property {number} heartbeatMs
+ * @property {SharedArrayBuffer} clocks
+ */
+
+const { connection, sql, workerId, leaseMs, heartbeatMs, clocks } = /** @type {RenewalData} */ (workerData);
+const [lastsUntil, wantedUntil] = [0, 1];
+const shared = new BigInt64Array(clocks);
+const retryMs = Math.min(1_000, heartbeatMs / 4);
+
+/** @type {pg.Client | undefined} */
+let client;
+
+async function connected() {
+  if (client) return client;
+  const fresh = new pg.Client({
+    ...connection,
+    connectionTimeoutMillis: heartbeatMs,
+    query_timeout: Math.min(heartbeatMs, 5_000),
+  });
+  fresh.on('error', () => drop(fresh));
+  fresh.on('end', () => drop(fresh));
+  await fresh.connect();
+  client = fresh;
+  return fresh;
+}
+
+/** @param {pg.Client | undefined} broken */
+function drop(broken) {
+  if (client === broken) client = undefined;
+  broken?.end().catch(() => {});
+}
+
+/** @returns {Promise<number>} Milliseconds until the next renewal; 0 when there will be none. */
+async function renew() {
+  const sentAt = process.hrtime.bigint();
+  if (sentAt > Atomics.load(shared, wantedUntil)) return heartbeatMs;
+  const current = client;
+  try {
+    const { rowCount } = await (await connected()).query(sql, [workerId, leaseMs]);
+    if (rowCount === 0) {
+      parentPort?.postMessage({ kind: 'lost' });
+      drop(client);
+      return 0;
+    }
+    // From before it was sent: the database counts from when it was received.
+    Atomics.store(shared, lastsUntil, sentAt + BigInt(Math.round(leaseMs * 1e6)));
+    return heartbeatMs;
+  } catch (error) {
+    drop(client ?? current);
+    parentPort?.postMessage({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+    return retryMs;
+  }
+}
+
+async function next() {
+  const ms = await renew();
+  if (ms > 0) setTimeout(next, ms);
+}
+
+parentPort?.on('message', async () => {
+  await client?.end().catch(() => {});
+  process.exit(0);
+});
+setTimeout(next, heartbeatMs);

@@ -1,0 +1,116 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { quoteSchema } from '../identifiers.js';
+import { readSchemaVersion } from '../schema-version.js';
+
+/**
+ * The first schema.
+ *
+ * - `task` holds live tasks only, so that it stays small and its indexes hot. A task is ready while `worker_id` is
+ *   null. Only the columns in an index cost more than a heap update: keep it that way.
+ * - `finished_task` holds finished tasks that are kept. It is partitioned by the time of finishing, so that retention
+ *   can drop partitions; rows for which no partition stands go to the default one.
+ * - `worker` holds one lease a process. `lease_until` is in no index, so renewing it is a HOT update.
+ * - `queue` holds what is known of a queue beyond the options: whether it is paused.
+ *
+ * Primary and unique keys carry the queue, so that the tables can be distributed by it.
+ */
+export function createBackie(schema: string): new () => MigrationInterface {
+  const s = quoteSchema(schema);
+  return class CreateBackie1767225600000 implements MigrationInterface {
+    readonly name = 'CreateBackie1767225600000';
+
+    async up(runner: QueryRunner): Promise<void> {
+      // An application may have let the module migrate first, and spread the migrations into its own only later.
+      if ((await readSchemaVersion(runner, schema)) >= 1) return;
+      await runner.query(`CREATE SCHEMA IF NOT EXISTS ${s}`);
+      await runner.query(`
+        CREATE TABLE ${s}."task" (
+          "id" uuid NOT NULL,
+          "queue" text NOT NULL,
+          "name" text NOT NULL,
+          "priority" smallint NOT NULL DEFAULT 0,
+          "scheduled_at" timestamptz NOT NULL DEFAULT now(),
+          "worker_id" uuid,
+          "claim_seq" bigint NOT NULL DEFAULT 0,
+          "attempt" integer NOT NULL DEFAULT 0,
+          "retries" integer NOT NULL DEFAULT 0,
+          "crashes" integer NOT NULL DEFAULT 0,
+          "max_retries" integer,
+          "timeout_ms" integer,
+          "created_at" timestamptz NOT NULL DEFAULT now(),
+          "started_at" timestamptz,
+          "cancel_keep" boolean,
+          "unique_key" text,
+          "payload" jsonb NOT NULL,
+          "attempts" jsonb NOT NULL DEFAULT '[]',
+          CONSTRAINT "task_pkey" PRIMARY KEY ("id", "queue")
+        )`);
+      await runner.query(
+        `COMMENT ON COLUMN ${s}."task"."cancel_keep" IS ` +
+          `'Set when a running task is to be cancelled: whether the cancelled task stays'`,
+      );
+      await runner.query(`
+        CREATE INDEX "task_ready" ON ${s}."task" ("queue", "priority" DESC, "scheduled_at", "id")
+        WHERE "worker_id" IS NULL`);
+      await runner.query(`
+        CREATE INDEX "task_running" ON ${s}."task" ("worker_id") WHERE "worker_id" IS NOT NULL`);
+      await runner.query(`
+        CREATE UNIQUE INDEX "task_unique" ON ${s}."task" ("queue", "name", "unique_key")
+        WHERE "unique_key" IS NOT NULL`);
+      // A queue's table turns over completely: by the default 20 % of a large table, autovacuum would come far too late.
+      await runner.query(`
+        ALTER TABLE ${s}."task" SET (
+          autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000,
+          autovacuum_analyze_scale_factor = 0.05, autovacuum_analyze_threshold = 1000
+        )`);
+      await runner.query(`
+        CREATE TABLE ${s}."finished_task" (
+          "id" uuid NOT NULL,
+          "queue" text NOT NULL,
+          "name" text NOT NULL,
+          "state" text NOT NULL,
+          "priority" smallint NOT NULL,
+          "scheduled_at" timestamptz NOT NULL,
+          "claim_seq" bigint NOT NULL,
+          "attempt" integer NOT NULL,
+          "retries" integer NOT NULL,
+          "crashes" integer NOT NULL,
+          "max_retries" integer,
+          "timeout_ms" integer,
+          "created_at" timestamptz NOT NULL,
+          "started_at" timestamptz,
+          "finished_at" timestamptz NOT NULL DEFAULT now(),
+          "unique_key" text,
+          "payload" jsonb NOT NULL,
+          "attempts" jsonb NOT NULL,
+          CONSTRAINT "finished_task_pkey" PRIMARY KEY ("id", "queue", "finished_at"),
+          CONSTRAINT "finished_task_state" CHECK ("state" IN ('done', 'failed', 'cancelled'))
+        ) PARTITION BY RANGE ("finished_at")`);
+      await runner.query(`CREATE TABLE ${s}."finished_task_default" PARTITION OF ${s}."finished_task" DEFAULT`);
+      await runner.query(`
+        CREATE TABLE ${s}."worker" (
+          "id" uuid NOT NULL,
+          "host" text NOT NULL,
+          "pid" integer NOT NULL,
+          "version" text NOT NULL,
+          "queues" jsonb NOT NULL,
+          "started_at" timestamptz NOT NULL DEFAULT now(),
+          "lease_until" timestamptz NOT NULL,
+          CONSTRAINT "worker_pkey" PRIMARY KEY ("id")
+        ) WITH (fillfactor = 50)`);
+      await runner.query(`
+        CREATE TABLE ${s}."queue" (
+          "name" text NOT NULL,
+          "paused_at" timestamptz,
+          CONSTRAINT "queue_pkey" PRIMARY KEY ("name")
+        )`);
+      await runner.query(`COMMENT ON TABLE ${s}."task" IS 'nestjs-backie schema 1'`);
+    }
+
+    async down(runner: QueryRunner): Promise<void> {
+      for (const table of ['queue', 'worker', 'finished_task', 'task']) {
+        await runner.query(`DROP TABLE ${s}."${table}"`);
+      }
+    }
+  };
+}

@@ -1,0 +1,64 @@
+/** What a PostgreSQL or socket error means for us. The driver's errors carry a five-character SQLSTATE in `code`. */
+
+interface CodedError {
+  readonly code?: unknown;
+  readonly driverError?: unknown;
+}
+
+export function sqlState(error: unknown): string | undefined {
+  const coded = (typeof error === 'object' && error !== null ? error : {}) as CodedError;
+  if (typeof coded.code === 'string') return coded.code;
+  return coded.driverError === undefined ? undefined : sqlState(coded.driverError);
+}
+
+const socketErrors = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ENOENT',
+]);
+
+/** Serialization failure and deadlock: the statement had no effect and may simply run again. */
+export function isConflict(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === '40001' || state === '40P01';
+}
+
+export function isUniqueViolation(error: unknown): boolean {
+  return sqlState(error) === '23505';
+}
+
+/** A prepared statement that the connection behind a transaction pooler does not know, or knows already. */
+export function isLostStatement(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === '26000' || state === '42P05' || state === '08P01';
+}
+
+/**
+ * Whether the trouble lies in the connection or in the state of the server, so that trying again makes sense:
+ * connection exceptions (08), insufficient resources (53), operator intervention (57: shutdown, crash, cancelled by
+ * statement_timeout), lock not available (55P03), conflicts (40), read-only (25006, a standby or a demoted primary).
+ */
+export function isTransient(error: unknown): boolean {
+  const state = sqlState(error);
+  if (state === undefined) return isDriverTimeout(error);
+  if (socketErrors.has(state)) return true;
+  return /^(08|53|57|40)/.test(state) || state === '55P03' || state === '25006' || state === '58000';
+}
+
+/** The driver's own failures carry no code: "Connection terminated", "timeout exceeded when trying to connect" … */
+function isDriverTimeout(error: unknown): boolean {
+  return error instanceof Error && /connection terminated|timeout|not queryable|socket/i.test(error.message);
+}
+
+/** A refusal that waiting does not mend: a wrong password, an unknown role or database, a missing right. */
+export function isRefusal(error: unknown): boolean {
+  const state = sqlState(error);
+  return state !== undefined && (state.startsWith('28') || state === '3D000' || state === '42501');
+}

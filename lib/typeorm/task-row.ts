@@ -1,0 +1,105 @@
+import type { ClaimedTask, NewTask, Task, TaskAttempt, TaskState } from '../engine/task.js';
+import type { Settlement } from '../engine/task-store.js';
+import type { TextRow } from './database.js';
+
+/** Between the engine's values and the text that goes to PostgreSQL and comes back. */
+
+/** The input of `enqueue`. The payload is JSON text already and goes in as it is: it is parsed once, by PostgreSQL. */
+export function newTaskJson(task: NewTask): string {
+  const [inMs, at] = 'inMs' in task.due ? [task.due.inMs, null] : [null, task.due.at];
+  const columns = [
+    task.id,
+    task.queue,
+    task.name,
+    task.priority,
+    task.uniqueKey,
+    task.maxRetries,
+    task.timeoutMs,
+    inMs,
+    at,
+  ];
+  return `${JSON.stringify(columns).slice(0, -1)},${task.payload}]`;
+}
+
+/** The input of `settle`. */
+export function settlementJson(settlement: Settlement): string {
+  const { id, queue, claimSeq } = settlement;
+  switch (settlement.kind) {
+    case 'finish':
+      return JSON.stringify([id, queue, claimSeq, settlement.state, settlement.keep, null, settlement.attempt]);
+    case 'retry':
+      return JSON.stringify([id, queue, claimSeq, null, false, settlement.delayMs, settlement.attempt]);
+    case 'release':
+      return JSON.stringify([id, queue, claimSeq, null, false, null, null]);
+  }
+}
+
+/** The columns of `claim`. */
+export function claimedTask(queue: string, row: TextRow): ClaimedTask {
+  return {
+    id: text(row[0]),
+    name: text(row[1]),
+    queue,
+    payload: JSON.parse(text(row[2])) as unknown,
+    priority: Number(row[3]),
+    attempt: Number(row[4]),
+    retries: Number(row[5]),
+    maxRetries: numberOrNull(row[6]),
+    timeoutMs: numberOrNull(row[7]),
+    claimSeq: Number(row[8]),
+    createdAt: Number(row[9]),
+    scheduledAt: Number(row[10]),
+  };
+}
+
+interface StoredAttempt extends Omit<TaskAttempt, 'startedAt' | 'finishedAt'> {
+  readonly startedAt: number;
+  readonly finishedAt: number;
+}
+
+/** The columns of `find` and `list`. */
+export function shownTask(row: TextRow): Task {
+  const attempts = JSON.parse(text(row[18])) as StoredAttempt[];
+  return {
+    state: text(row[0]) as TaskState,
+    workerId: row[1] ?? null,
+    finishedAt: dateOrNull(row[2]),
+    id: text(row[3]),
+    queue: text(row[4]),
+    name: text(row[5]),
+    priority: Number(row[6]),
+    scheduledAt: date(row[7]),
+    claimSeq: Number(row[8]),
+    attempt: Number(row[9]),
+    retries: Number(row[10]),
+    crashes: Number(row[11]),
+    maxRetries: numberOrNull(row[12]),
+    timeoutMs: numberOrNull(row[13]),
+    createdAt: date(row[14]),
+    startedAt: dateOrNull(row[15]),
+    uniqueKey: row[16] ?? null,
+    payload: JSON.parse(text(row[17])) as unknown,
+    attempts: attempts.map((attempt) => ({
+      ...attempt,
+      startedAt: new Date(attempt.startedAt),
+      finishedAt: new Date(attempt.finishedAt),
+    })),
+  };
+}
+
+export function text(value: string | null | undefined): string {
+  return value ?? '';
+}
+
+function numberOrNull(value: string | null | undefined): number | null {
+  return value === null || value === undefined ? null : Number(value);
+}
+
+/** The statements give times as milliseconds since 1970, so that neither DateStyle nor time zone matters. */
+function date(value: string | null | undefined): Date {
+  return new Date(Number(value));
+}
+
+function dateOrNull(value: string | null | undefined): Date | null {
+  return value === null || value === undefined ? null : date(value);
+}

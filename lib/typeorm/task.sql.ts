@@ -1,0 +1,345 @@
+import { channelOf, quoteSchema } from './identifiers.js';
+
+/**
+ * Every statement that workers and producers send, one a store method.
+ *
+ * Rules that hold for all: each names the queue, so that the tables can be distributed by it; each locks rows in the
+ * order of their ids, so that opposed batches cannot deadlock; rows find each other by primary key, whatever the
+ * table's statistics say; every value is a parameter.
+ */
+export type TaskSql = ReturnType<typeof taskSql>;
+
+/** The most attempts that a task's row remembers: the latest. */
+const rememberedAttempts = 50;
+
+export function taskSql(schema: string) {
+  const s = quoteSchema(schema);
+  const channel = `'${channelOf(schema)}'`;
+  const task = `${s}."task"`;
+  const finished = `${s}."finished_task"`;
+  const worker = `${s}."worker"`;
+  const queue = `${s}."queue"`;
+
+  /** The columns that a finished task keeps as they were; its attempts and state are given apart. */
+  const kept = `"id", "queue", "name", "priority", "scheduled_at", "claim_seq", "attempt", "retries", "crashes",
+      "max_retries", "timeout_ms", "created_at", "started_at", "unique_key", "payload"`;
+  const millis = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`;
+  const later = (ms: string) => `now() + ${ms} * interval '1 millisecond'`;
+  /** Appends an attempt to those of `t`; `report` is a jsonb of its number, outcome and error. */
+  const withAttempt = (report: string) => `
+      (CASE WHEN jsonb_array_length(t."attempts") >= ${rememberedAttempts} THEN t."attempts" - 0 ELSE t."attempts" END)
+      || jsonb_build_array(${report} || jsonb_build_object('workerId', t."worker_id",
+        'startedAt', ${millis('t."started_at"')}, 'finishedAt', ${millis('now()')}))`;
+  /** Wakes the workers of each queue in the rows, once: NOTIFY takes a global lock at commit. */
+  const wake = (rows: string) =>
+    `SELECT count(pg_notify(${channel}, 'w' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM ${rows}) d`;
+
+  /** The columns of a task that is shown, in the order of `shownTask`; a live one and a finished one alike. */
+  const shown = (
+    state: string,
+    workerId: string,
+    finishedAt: string,
+  ) => `${state} AS "state", ${workerId} AS "worker_id",
+      ${finishedAt} AS "finished_at", "id", "queue", "name", "priority", ${millis('"scheduled_at"')} AS "scheduled_at",
+      "claim_seq", "attempt", "retries", "crashes", "max_retries", "timeout_ms", ${millis('"created_at"')} AS "created_at",
+      ${millis('"started_at"')} AS "started_at", "unique_key", "payload", "attempts"`;
+  const liveRow = shown(`CASE WHEN "worker_id" IS NULL THEN 'ready' ELSE 'running' END`, '"worker_id"', 'NULL::float8');
+  const finishedRow = shown('"state"', 'NULL::uuid', millis('"finished_at"'));
+
+  return {
+    /**
+     * $1: a JSON array of [id, queue, name, priority, uniqueKey, maxRetries, timeoutMs, delayMs, scheduledAt, payload].
+     * Rows whose id or unique key is taken are left out; the answer is how many were stored. Sorted by unique key, so
+     * that producers of the same keys wait for each other in one order.
+     */
+    enqueue: `
+      WITH input AS (
+        SELECT (e->>0)::uuid AS "id", e->>1 AS "queue", e->>2 AS "name", (e->>3)::smallint AS "priority",
+          e->>4 AS "unique_key", (e->>5)::integer AS "max_retries", (e->>6)::integer AS "timeout_ms",
+          CASE WHEN e->>8 IS NULL THEN ${later('(e->>7)::float8')} ELSE (e->>8)::timestamptz END AS "scheduled_at",
+          e->9 AS "payload"
+        FROM jsonb_array_elements($1::jsonb) e
+      ), stored AS (
+        INSERT INTO ${task} ("id", "queue", "name", "priority", "unique_key", "max_retries", "timeout_ms",
+          "scheduled_at", "payload")
+        SELECT "id", "queue", "name", "priority", "unique_key", "max_retries", "timeout_ms", "scheduled_at", "payload"
+        FROM input ORDER BY "unique_key", "id"
+        ON CONFLICT DO NOTHING
+        RETURNING "queue", "scheduled_at"
+      ), due AS (
+        SELECT "queue" FROM stored WHERE "scheduled_at" <= now()
+      ), woken AS (
+        ${wake('due')}
+      )
+      SELECT (SELECT count(*) FROM stored)::int AS "stored", (SELECT told FROM woken)::int AS "told"`,
+
+    /**
+     * $1: a JSON array of [id, queue, name, uniqueKey]. Who stands where these could not be stored: by id first, since
+     * an enqueue that is repeated after a lost reply finds itself.
+     */
+    holders: `
+      SELECT (e->>0) AS "id", coalesce(
+        (SELECT t."id" FROM ${task} t WHERE t."id" = (e->>0)::uuid AND t."queue" = e->>1),
+        (SELECT t."id" FROM ${task} t
+         WHERE t."queue" = e->>1 AND t."name" = e->>2 AND t."unique_key" = e->>3)
+      )::text AS "holder"
+      FROM jsonb_array_elements($1::jsonb) e`,
+
+    /**
+     * $1 worker, $2 queue, $3 names, $4 limit.
+     *
+     * Reads task_ready in its order and stops after the limit: one range of it for each priority that is in use, highest
+     * first, so that tasks that are not due yet cost nothing, however many there are. The first level is empty, and so
+     * nothing is read, when the queue is paused or the worker's lease has ended.
+     */
+    claim: `
+      WITH RECURSIVE level("priority") AS (
+        (SELECT t."priority" FROM ${task} t
+         WHERE t."queue" = $2 AND t."worker_id" IS NULL
+           AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = $1::uuid AND w."lease_until" > now())
+           AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = $2 AND q."paused_at" IS NOT NULL)
+         ORDER BY t."priority" DESC LIMIT 1)
+        UNION ALL
+        SELECT (SELECT t."priority" FROM ${task} t
+                WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" < level."priority"
+                ORDER BY t."priority" DESC LIMIT 1)
+        FROM level WHERE level."priority" IS NOT NULL
+      ), due AS MATERIALIZED (
+        SELECT d."id" FROM level CROSS JOIN LATERAL (
+          SELECT t."id" FROM ${task} t
+          WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
+            AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[])
+          ORDER BY t."scheduled_at", t."id"
+          LIMIT $4 FOR UPDATE SKIP LOCKED
+        ) d
+        LIMIT $4
+      )
+      UPDATE ${task} t
+      SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now()
+      WHERE t."id" = ANY(ARRAY(SELECT "id" FROM due)) AND t."queue" = $2
+      RETURNING t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries", t."timeout_ms",
+        t."claim_seq", ${millis('t."created_at"')} AS "created_at", ${millis('t."scheduled_at"')} AS "scheduled_at"`,
+
+    /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks are done and leave no trace. */
+    settleRemoved: `
+      WITH held AS MATERIALIZED (
+        SELECT t."id", t."queue"
+        FROM unnest($2::uuid[], $3::text[], $4::bigint[]) AS i("id", "queue", "claim_seq")
+        JOIN ${task} t ON t."id" = i."id" AND t."queue" = i."queue"
+        WHERE t."worker_id" = $1::uuid AND t."claim_seq" = i."claim_seq"
+        ORDER BY t."id" FOR UPDATE OF t
+      )
+      DELETE FROM ${task} t USING held
+      WHERE t."id" = held."id" AND t."queue" = held."queue"
+      RETURNING t."id"`,
+
+    /**
+     * $1 worker, $2: a JSON array of [id, queue, claimSeq, state or null, keep, retryInMs or null, attempt or null]. A
+     * state ends the task; without one it goes back, as a retry when it has a delay, else as if never claimed. A wish
+     * to cancel that came meanwhile ends what would go back.
+     */
+    settle: `
+      WITH input AS (
+        SELECT (e->>0)::uuid AS "id", e->>1 AS "queue", (e->>2)::bigint AS "claim_seq", e->>3 AS "state",
+          (e->>4)::boolean AS "keep", (e->>5)::float8 AS "retry_in", nullif(e->6, 'null') AS "report"
+        FROM jsonb_array_elements($2::jsonb) e
+      ), held AS MATERIALIZED (
+        SELECT t."id", t."queue", i."retry_in",
+          CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN 'cancelled' ELSE i."state" END AS "end",
+          CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN t."cancel_keep" ELSE i."keep" END AS "keep",
+          CASE WHEN i."report" IS NULL THEN t."attempts" ELSE ${withAttempt('i."report"')} END AS "history"
+        FROM input i JOIN ${task} t ON t."id" = i."id" AND t."queue" = i."queue"
+        WHERE t."worker_id" = $1::uuid AND t."claim_seq" = i."claim_seq"
+        ORDER BY t."id" FOR UPDATE OF t
+      ), ended AS (
+        DELETE FROM ${task} t USING held
+        WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NOT NULL
+        RETURNING t.*, held."end", held."keep", held."history"
+      ), kept AS (
+        INSERT INTO ${finished} (${kept}, "state", "attempts")
+        SELECT ${kept}, "end", "history" FROM ended WHERE "keep"
+      ), back AS (
+        UPDATE ${task} t
+        SET "worker_id" = NULL, "attempts" = held."history",
+          "scheduled_at" = CASE WHEN held."retry_in" IS NULL THEN t."scheduled_at"
+                           ELSE ${later('held."retry_in"')} END,
+          "retries" = t."retries" + (held."retry_in" IS NOT NULL)::int,
+          "attempt" = t."attempt" - (held."retry_in" IS NULL)::int
+        FROM held
+        WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NULL
+        RETURNING t."id", t."queue", t."scheduled_at"
+      ), due AS (
+        SELECT "queue" FROM back WHERE "scheduled_at" <= now()
+      ), woken AS (
+        ${wake('due')}
+      )
+      SELECT r."id", woken.told FROM (SELECT "id" FROM ended UNION ALL SELECT "id" FROM back) r CROSS JOIN woken`,
+
+    /** $1 id, $2 host, $3 pid, $4 version, $5 queues as JSON, $6 lease in ms. */
+    registerWorker: `
+      INSERT INTO ${worker} ("id", "host", "pid", "version", "queues", "lease_until")
+      VALUES ($1::uuid, $2, $3, $4, $5::jsonb, ${later('$6::float8')})`,
+
+    /** $1 worker, $2 lease in ms. A lease that has ended is not renewed: its tasks may be somebody else's by now. */
+    renewLease: `
+      UPDATE ${worker} SET "lease_until" = ${later('$2::float8')} WHERE "id" = $1::uuid AND "lease_until" > now()`,
+
+    /** $1 worker. */
+    endLease: `DELETE FROM ${worker} WHERE "id" = $1::uuid`,
+
+    /** $1 worker; by task_running. */
+    cancelRequests: `SELECT "id" FROM ${task} WHERE "worker_id" = $1::uuid AND "cancel_keep" IS NOT NULL`,
+
+    /**
+     * $1 lease in ms, $2 most crashes, $3 queues that keep no failed task, $4 limit.
+     *
+     * The worker's row is deleted in the same statement that takes its tasks: a renewal that is under way is waited
+     * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
+     * worker was being buried. Skips what another rescuer holds. By task_running.
+     */
+    rescue: `
+      WITH ripe AS (
+        SELECT pg_postmaster_start_time() + $1::float8 * interval '1 millisecond' < now() AS "yes"
+      ), dead AS (
+        DELETE FROM ${worker} w
+        WHERE w."id" IN (
+          SELECT "id" FROM ${worker} WHERE "lease_until" < now() AND (SELECT "yes" FROM ripe)
+          ORDER BY "id" FOR UPDATE SKIP LOCKED
+        )
+        RETURNING w."id"
+      ), held AS MATERIALIZED (
+        SELECT t."id", t."queue", t."crashes" + 1 AS "crashed",
+          CASE WHEN t."cancel_keep" IS NOT NULL THEN 'cancelled' WHEN t."crashes" + 1 >= $2 THEN 'failed' END AS "end",
+          coalesce(t."cancel_keep", NOT t."queue" = ANY($3::text[])) AS "keep",
+          ${withAttempt(`jsonb_build_object('number', t."attempt", 'outcome', 'crashed') || CASE
+            WHEN t."crashes" + 1 >= $2 AND t."cancel_keep" IS NULL THEN jsonb_build_object('error', jsonb_build_object(
+              'name', 'QuarantinedError',
+              'message', 'The task was held by ' || (t."crashes" + 1) || ' workers when they died; it is not tried again.'))
+            ELSE '{}' END`)} AS "history"
+        FROM ${task} t
+        WHERE t."worker_id" IS NOT NULL AND (SELECT "yes" FROM ripe)
+          AND (t."worker_id" IN (SELECT "id" FROM dead)
+            OR NOT EXISTS (SELECT FROM ${worker} w WHERE w."id" = t."worker_id"))
+        ORDER BY t."id" LIMIT $4 FOR UPDATE OF t SKIP LOCKED
+      ), ended AS (
+        DELETE FROM ${task} t USING held
+        WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NOT NULL
+        RETURNING t.*, held."end", held."keep", held."history", held."crashed"
+      ), kept AS (
+        INSERT INTO ${finished} (${kept}, "state", "attempts")
+        SELECT ${kept.replace('"crashes"', '"crashed"')}, "end", "history" FROM ended WHERE "keep"
+      ), back AS (
+        UPDATE ${task} t
+        SET "worker_id" = NULL, "crashes" = held."crashed", "attempts" = held."history"
+        FROM held
+        WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NULL
+        RETURNING t."id", t."queue", t."name", t."attempt", t."crashes"
+      ), woken AS (
+        ${wake('back')}
+      )
+      SELECT r.*, woken.told FROM (
+        SELECT "id", "queue", "name", "attempt", "crashes", false AS "quarantined" FROM back
+        UNION ALL
+        SELECT "id", "queue", "name", "attempt", "crashed", true FROM ended WHERE "end" = 'failed'
+      ) r CROSS JOIN woken`,
+
+    /** $1 id. */
+    queueOf: `SELECT "queue" FROM ${task} WHERE "id" = $1::uuid`,
+
+    /** $1 id, $2 queue, $3 whether the cancelled task stays. */
+    cancel: `
+      WITH live AS MATERIALIZED (
+        SELECT "id", "queue", "worker_id" FROM ${task} WHERE "id" = $1::uuid AND "queue" = $2 FOR UPDATE
+      ), ended AS (
+        DELETE FROM ${task} t USING live
+        WHERE t."id" = live."id" AND t."queue" = live."queue" AND live."worker_id" IS NULL
+        RETURNING t.*
+      ), kept AS (
+        INSERT INTO ${finished} (${kept}, "state", "attempts")
+        SELECT ${kept}, 'cancelled', "attempts" FROM ended WHERE $3::boolean
+      ), asked AS (
+        UPDATE ${task} t SET "cancel_keep" = $3::boolean FROM live
+        WHERE t."id" = live."id" AND t."queue" = live."queue" AND live."worker_id" IS NOT NULL
+        RETURNING t."id"
+      )
+      SELECT (SELECT count(*) FROM ended)::int AS "ended",
+        (SELECT count(pg_notify(${channel}, 'c' || "id")) FROM asked)::int AS "asked"`,
+
+    /** $1 id. Its unique key may be taken meanwhile: that is an error, and the finished row stays. */
+    retry: `
+      WITH gone AS (
+        DELETE FROM ${finished} WHERE "id" = $1::uuid AND "state" IN ('failed', 'cancelled') RETURNING *
+      ), back AS (
+        INSERT INTO ${task} ("id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
+          "created_at", "started_at", "unique_key", "payload", "attempts")
+        SELECT "id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
+          "created_at", "started_at", "unique_key", "payload", "attempts" FROM gone
+        RETURNING "queue"
+      ), woken AS (
+        ${wake('back')}
+      )
+      SELECT (SELECT count(*) FROM back)::int AS "back", (SELECT told FROM woken)::int AS "told"`,
+
+    /** $1 id: who holds the unique key of this finished task. */
+    keyHolder: `
+      SELECT t."id"::text AS "holder" FROM ${finished} f
+      JOIN ${task} t ON t."queue" = f."queue" AND t."name" = f."name" AND t."unique_key" = f."unique_key"
+      WHERE f."id" = $1::uuid`,
+
+    /** $1 id. A running task is left alone. */
+    remove: `
+      WITH live AS (
+        DELETE FROM ${task} WHERE "id" = $1::uuid AND "worker_id" IS NULL RETURNING 1
+      ), past AS (
+        DELETE FROM ${finished} WHERE "id" = $1::uuid RETURNING 1
+      )
+      SELECT ((SELECT count(*) FROM live) + (SELECT count(*) FROM past))::int AS "removed"`,
+
+    /** $1 queue. */
+    pause: `
+      INSERT INTO ${queue} AS q ("name", "paused_at") VALUES ($1, now())
+      ON CONFLICT ("name") DO UPDATE SET "paused_at" = coalesce(q."paused_at", now())`,
+
+    /** $1 queue. */
+    resume: `
+      WITH resumed AS (
+        UPDATE ${queue} SET "paused_at" = NULL WHERE "name" = $1 AND "paused_at" IS NOT NULL RETURNING "name" AS "queue"
+      ), woken AS (
+        ${wake('resumed')}
+      )
+      SELECT told FROM woken`,
+
+    pausedQueues: `SELECT "name" FROM ${queue} WHERE "paused_at" IS NOT NULL ORDER BY "name"`,
+
+    /** $1 queue or null for all. */
+    counts: `
+      SELECT CASE WHEN "worker_id" IS NULL THEN 'ready' ELSE 'running' END AS "state", count(*)::float8 AS "count"
+      FROM ${task} WHERE $1::text IS NULL OR "queue" = $1 GROUP BY 1
+      UNION ALL
+      SELECT "state", count(*)::float8 FROM ${finished} WHERE $1::text IS NULL OR "queue" = $1 GROUP BY 1`,
+
+    /**
+     * $1 limit, $2 the id after which the page begins or null, $3 queue, $4 name, $5 states, $6 unique key; each null
+     * for all. Both halves read their primary key in order and stop after the limit.
+     */
+    list: (order: 'ASC' | 'DESC') => {
+      const beyond = order === 'ASC' ? '>' : '<';
+      const half = (row: string, from: string) => `
+        (SELECT * FROM (SELECT ${row} FROM ${from}) t
+         WHERE ($2::uuid IS NULL OR "id" ${beyond} $2) AND ($3::text IS NULL OR "queue" = $3)
+           AND ($4::text IS NULL OR "name" = $4) AND ($5::text[] IS NULL OR "state" = ANY($5))
+           AND ($6::text IS NULL OR "unique_key" = $6)
+         ORDER BY "id" ${order} LIMIT $1)`;
+      return `SELECT * FROM (${half(liveRow, task)} UNION ALL ${half(finishedRow, finished)}) both_halves
+        ORDER BY "id" ${order} LIMIT $1`;
+    },
+
+    /** $1 id. */
+    find: `
+      SELECT ${liveRow} FROM ${task} WHERE "id" = $1::uuid
+      UNION ALL
+      SELECT ${finishedRow} FROM ${finished} WHERE "id" = $1::uuid`,
+
+    listen: `LISTEN "${channelOf(schema)}"`,
+  };
+}

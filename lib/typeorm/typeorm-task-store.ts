@@ -1,0 +1,346 @@
+import type { ClientConfig } from 'pg';
+import { type DataSource, EntityManager } from 'typeorm';
+import { delay } from '../engine/delay.js';
+import type { ClaimedTask, Enqueued, NewTask, Task } from '../engine/task.js';
+import {
+  type CancelOutcome,
+  type ClaimRequest,
+  type Lease,
+  type LeaseEvents,
+  type LeaseTerms,
+  type PageRequest,
+  type RescuedTask,
+  type RescueRequest,
+  type Settlement,
+  type StoreHint,
+  type TaskCounts,
+  type TaskFilter,
+  type TaskPage,
+  TaskStore,
+  type WorkerIdentity,
+} from '../engine/task-store.js';
+import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import { BackieError } from '../errors/backie.error.js';
+import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
+import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
+import { Database, type Statement, type TextRow } from './database.js';
+import { chunks, enqueueChunk, enqueueInSnapshot, runIn } from './enqueue.js';
+import { defaultSchema } from './identifiers.js';
+import { migrate, type MigrationMode } from './migrate.js';
+import { isRefusal, isTransient, isUniqueViolation } from './postgres-errors.js';
+import { PostgresLease } from './postgres-lease.js';
+import { PostgresNotifier } from './postgres-notifier.js';
+import { claimedTask, settlementJson, shownTask, text } from './task-row.js';
+import { taskSql } from './task.sql.js';
+import { TransactionWatch } from './transaction-watch.js';
+
+export interface TypeOrmTaskStoreOptions {
+  /**
+   * Where the tasks are: a `postgres://` URL, TypeORM's options, or the application's DataSource. Of a DataSource only
+   * the options are used, for connections of the store's own; transactions of it can be joined.
+   */
+  readonly connection: ConnectionSource;
+  /** The PostgreSQL schema that holds the tables. @default 'backie' */
+  readonly schema?: string;
+  /** Create and change the tables at start, only check them, or neither. @default 'run' */
+  readonly migrations?: MigrationMode;
+  /** How long to wait for a server that is not there yet, in milliseconds. @default 30_000 */
+  readonly connectTimeoutMs?: number;
+}
+
+const rescueLimit = 1_000;
+
+/** Keeps tasks in PostgreSQL, through a TypeORM DataSource whose connections are the store's own. */
+export class TypeOrmTaskStore extends TaskStore {
+  readonly description: string;
+  readonly schema: string;
+  private readonly database: Database;
+  private readonly statements: ReturnType<typeof namedStatements>;
+  private readonly appDataSource: DataSource | undefined;
+  private readonly watch = new TransactionWatch();
+  private opened = false;
+
+  constructor(private readonly options: TypeOrmTaskStoreOptions) {
+    super();
+    this.schema = options.schema ?? defaultSchema;
+    this.statements = namedStatements(this.schema);
+    const postgres = engineOptions(options.connection, this.schema);
+    this.database = new Database(postgres);
+    this.appDataSource = isDataSource(options.connection) ? options.connection : undefined;
+    this.description = `PostgreSQL at ${describeTarget(postgres)}, schema ${JSON.stringify(this.schema)}`;
+  }
+
+  async open(): Promise<void> {
+    await this.connect();
+    try {
+      await migrate(this.database.dataSource, this.schema, this.options.migrations ?? 'run');
+    } catch (error) {
+      await this.database.close();
+      throw error;
+    }
+    this.opened = true;
+  }
+
+  async close(): Promise<void> {
+    this.opened = false;
+    this.watch.stop();
+    await this.database.close();
+  }
+
+  isTransient(error: unknown): boolean {
+    return isTransient(error);
+  }
+
+  async enqueue(tasks: readonly NewTask[], scope?: unknown): Promise<Enqueued[]> {
+    if (tasks.length === 0) return [];
+    const results = scope === undefined ? await this.enqueueHere(tasks) : await this.enqueueIn(scope, tasks);
+    return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
+  }
+
+  afterCommit(scope: unknown, effect: () => void): void {
+    if (scope === undefined) effect();
+    else this.watch.afterCommit(entityManager(scope), effect);
+  }
+
+  ambientScope(): unknown {
+    // Packages that keep a transaction in the async context patch this property, so it is read at every call.
+    const manager = this.appDataSource?.manager;
+    return manager?.queryRunner?.isTransactionActive ? manager : undefined;
+  }
+
+  async lease(worker: WorkerIdentity, terms: LeaseTerms, events: LeaseEvents): Promise<Lease> {
+    const { id, host, pid, version, queues } = worker;
+    const sentAt = process.hrtime.bigint();
+    await this.run('registerWorker', [id, host, pid, version, JSON.stringify(queues), terms.leaseMs]);
+    return new PostgresLease(
+      {
+        ...terms,
+        workerId: id,
+        connection: this.connectionConfig(),
+        sql: this.statements.renewLease.text,
+        end: async () => void (await this.run('endLease', [id])),
+        renewHere: async () => (await this.run('renewLeaseHere', [id, terms.leaseMs])).length > 0,
+      },
+      events,
+      sentAt,
+    );
+  }
+
+  async claim({ workerId, queue, names, limit }: ClaimRequest): Promise<ClaimedTask[]> {
+    const rows = await this.run('claim', [workerId, queue, names, limit]);
+    // UPDATE … RETURNING knows no order.
+    return rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
+  }
+
+  async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>> {
+    const removed = settlements.filter(leavesNoTrace);
+    const others = settlements.filter((settlement) => !leavesNoTrace(settlement));
+    const settled = new Set<string>();
+    if (removed.length > 0) {
+      const columns = [removed.map(({ id }) => id), removed.map(({ queue }) => queue), removed.map((r) => r.claimSeq)];
+      for (const [id] of await this.run('settleRemoved', [workerId, ...columns])) settled.add(text(id));
+    }
+    if (others.length > 0) {
+      const rows = await this.run('settle', [workerId, `[${others.map(settlementJson).join(',')}]`]);
+      for (const [id] of rows) settled.add(text(id));
+    }
+    return settled;
+  }
+
+  async cancelRequests(workerId: string): Promise<readonly string[]> {
+    return (await this.run('cancelRequests', [workerId])).map(([id]) => text(id));
+  }
+
+  async rescue({ leaseMs, maxCrashes, removeFailedOf }: RescueRequest): Promise<readonly RescuedTask[]> {
+    const rescued: RescuedTask[] = [];
+    for (let found = rescueLimit; found === rescueLimit;) {
+      const rows = await this.run('rescue', [leaseMs, maxCrashes, removeFailedOf, rescueLimit]);
+      rescued.push(...rows.map(rescuedTask));
+      found = rows.length;
+    }
+    return rescued;
+  }
+
+  async listen(listener: (hint: StoreHint) => void): Promise<() => Promise<void>> {
+    const notifier = new PostgresNotifier(this.connectionConfig(), this.statements.listen.text, listener);
+    await notifier.start();
+    return () => notifier.stop();
+  }
+
+  async find(id: string): Promise<Task | null> {
+    if (!isUuid(id)) return null;
+    const [row] = await this.run('find', [id]);
+    return row ? shownTask(row) : null;
+  }
+
+  async list(filter: TaskFilter, page: PageRequest): Promise<TaskPage> {
+    const limit = page.limit ?? 100;
+    if (page.after !== undefined && !isUuid(page.after)) {
+      throw new InvalidOptionsError(`after must be the "next" of an earlier page, not ${JSON.stringify(page.after)}.`);
+    }
+    const states = filter.state === undefined ? null : [filter.state].flat();
+    const rows = await this.run(page.order === 'oldestFirst' ? 'listOldestFirst' : 'listNewestFirst', [
+      limit + 1,
+      page.after ?? null,
+      filter.queue ?? null,
+      filter.name ?? null,
+      states,
+      filter.uniqueKey ?? null,
+    ]);
+    const tasks = rows.slice(0, limit).map(shownTask);
+    return { tasks, next: rows.length > limit ? (tasks.at(-1)?.id ?? null) : null };
+  }
+
+  async counts(queue?: string): Promise<TaskCounts> {
+    const counts = { ready: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
+    for (const [state, count] of await this.run('counts', [queue ?? null])) {
+      counts[state as keyof typeof counts] = Number(count);
+    }
+    return counts;
+  }
+
+  async cancel(id: string, keep: (queue: string) => boolean): Promise<CancelOutcome> {
+    if (!isUuid(id)) return 'notLive';
+    const [found] = await this.run('queueOf', [id]);
+    if (!found) return 'notLive';
+    const queue = text(found[0]);
+    const [row] = await this.run('cancel', [id, queue, keep(queue)]);
+    if (Number(row?.[0]) > 0) return 'cancelled';
+    return Number(row?.[1]) > 0 ? 'requested' : 'notLive';
+  }
+
+  async retry(id: string): Promise<boolean> {
+    if (!isUuid(id)) return false;
+    try {
+      const [row] = await this.run('retry', [id]);
+      return Number(row?.[0]) > 0;
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      const [holder] = await this.run('keyHolder', [id]);
+      throw new UniqueKeyTakenError(id, holder ? text(holder[0]) : 'that has just finished');
+    }
+  }
+
+  async remove(id: string): Promise<boolean> {
+    if (!isUuid(id)) return false;
+    const [row] = await this.run('remove', [id]);
+    return Number(row?.[0]) > 0;
+  }
+
+  async pause(queue: string): Promise<void> {
+    await this.run('pause', [queue]);
+  }
+
+  async resume(queue: string): Promise<void> {
+    await this.run('resume', [queue]);
+  }
+
+  async pausedQueues(): Promise<readonly string[]> {
+    return (await this.run('pausedQueues', [])).map(([name]) => text(name));
+  }
+
+  private run(statement: keyof typeof this.statements, values: readonly unknown[]): Promise<readonly TextRow[]> {
+    if (!this.opened) return Promise.reject(new StoreClosedError());
+    return this.database.run(this.statements[statement], values);
+  }
+
+  private async enqueueHere(tasks: readonly NewTask[]): Promise<Map<string, Enqueued>> {
+    if (!this.opened) throw new StoreClosedError();
+    const [first, ...rest] = chunks(tasks);
+    if (first && rest.length === 0) return enqueueChunk(this.database.run, this.statements, first);
+    return this.database.transaction(async (run) => {
+      const results = new Map<string, Enqueued>();
+      for (const chunk of chunks(tasks)) {
+        for (const [id, result] of await enqueueChunk(run, this.statements, chunk)) results.set(id, result);
+      }
+      return results;
+    });
+  }
+
+  private async enqueueIn(scope: unknown, tasks: readonly NewTask[]): Promise<Map<string, Enqueued>> {
+    if (!this.opened) throw new StoreClosedError();
+    const manager = entityManager(scope);
+    if (tasks.some(({ uniqueKey }) => uniqueKey !== null)) {
+      const [row] = (await manager.query(`SELECT current_setting('transaction_isolation') AS level`)) as {
+        level: string;
+      }[];
+      if (row?.level === 'repeatable read' || row?.level === 'serializable') {
+        return enqueueInSnapshot(manager, this.statements, tasks, this.database.run);
+      }
+    }
+    const results = new Map<string, Enqueued>();
+    for (const chunk of chunks(tasks)) {
+      for (const [id, result] of await enqueueChunk(runIn(manager), this.statements, chunk)) results.set(id, result);
+    }
+    return results;
+  }
+
+  /** A server that is starting up, or not there yet, is waited for; one that refuses us is not. */
+  private async connect(): Promise<void> {
+    const giveUpAt = performance.now() + (this.options.connectTimeoutMs ?? 30_000);
+    for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 2, 3_000)) {
+      try {
+        return await this.database.open();
+      } catch (error) {
+        if (error instanceof BackieError) throw error;
+        if (isRefusal(error) || !isTransient(error) || performance.now() + pauseMs > giveUpAt) {
+          const reason = error instanceof Error ? error.message || error.name : String(error);
+          throw new ConnectionFailedError(describeTarget(this.database.options), reason, { cause: error });
+        }
+        await delay(pauseMs);
+      }
+    }
+  }
+
+  /** The options of the pool, for connections apart from it. */
+  private connectionConfig(): ClientConfig {
+    const { user, password, host, port, database, ssl, connectionString, application_name } = this.database.pool
+      .options as ClientConfig;
+    return { user, password, host, port, database, ssl, connectionString, application_name, keepAlive: true };
+  }
+}
+
+function namedStatements(schema: string) {
+  const { list, ...sql } = taskSql(schema);
+  const texts = {
+    ...sql,
+    listNewestFirst: list('DESC'),
+    listOldestFirst: list('ASC'),
+    renewLeaseHere: `${sql.renewLease} RETURNING 1`,
+  };
+  const named = Object.entries(texts).map(([name, sqlText]) => [name, { name: `backie_${name}`, text: sqlText }]);
+  return Object.fromEntries(named) as Record<keyof typeof texts, Statement>;
+}
+
+function leavesNoTrace(settlement: Settlement): boolean {
+  return settlement.kind === 'finish' && !settlement.keep;
+}
+
+function inClaimOrder(a: ClaimedTask, b: ClaimedTask): number {
+  return b.priority - a.priority || a.scheduledAt - b.scheduledAt || (a.id < b.id ? -1 : 1);
+}
+
+function rescuedTask([id, queue, name, attempt, crashes, quarantined]: TextRow): RescuedTask {
+  return {
+    id: text(id),
+    queue: text(queue),
+    name: text(name),
+    attempt: Number(attempt),
+    crashes: Number(crashes),
+    quarantined: quarantined === 't',
+  };
+}
+
+function entityManager(scope: unknown): EntityManager {
+  const manager = scope as Partial<EntityManager> | null;
+  if (typeof manager?.query === 'function' && 'queryRunner' in manager) return manager as EntityManager;
+  throw new InvalidOptionsError(
+    `manager must be TypeORM's EntityManager, as dataSource.transaction(async (manager) => …) gives it.`,
+  );
+}
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+function isUuid(id: string): boolean {
+  return uuid.test(id);
+}

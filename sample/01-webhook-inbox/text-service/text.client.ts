@@ -1,0 +1,22 @@
+import { Injectable } from '@nestjs/common';
+import { type Analysis, isAnalysis } from './analyse.js';
+import { FlakyTextServer } from './flaky-text.server.js';
+
+@Injectable()
+export class TextClient {
+  constructor(private readonly server: FlakyTextServer) {}
+
+  /** @throws when the service cannot be reached or answers with an error: the caller's retries are there for that. */
+  async analyse(text: string, options: { key: string; signal: AbortSignal }): Promise<Analysis> {
+    const response = await fetch(this.server.url, {
+      method: 'POST',
+      headers: { 'x-request-key': options.key },
+      body: text,
+      signal: options.signal,
+    });
+    if (!response.ok) throw new Error(`The text service answered ${response.status}: ${await response.text()}`);
+    const analysis = await response.json();
+    if (!isAnalysis(analysis)) throw new Error('The text service answered something else.');
+    return analysis;
+  }
+}

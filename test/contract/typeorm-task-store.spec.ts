@@ -1,0 +1,73 @@
+import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
+import { randomBytes } from 'node:crypto';
+import { Client } from 'pg';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { describeTaskStore } from './task-store.contract.js';
+import { leaseOf, newTask } from './task-store.fixtures.js';
+
+const url = inject('databaseUrl');
+const schema = `contract_${randomBytes(6).toString('hex')}`;
+const client = new Client({ connectionString: url });
+
+beforeAll(() => client.connect());
+afterAll(async () => {
+  await client.query(`DROP SCHEMA IF EXISTS ${schema} CASCADE`);
+  await client.end();
+});
+
+async function open(): Promise<TypeOrmTaskStore> {
+  const store = new TypeOrmTaskStore({ connection: url, schema });
+  await store.open();
+  return store;
+}
+
+describeTaskStore('TypeOrmTaskStore', async () => {
+  const store = await open();
+  return {
+    store,
+    async expireLease(workerId) {
+      await client.query(`UPDATE ${schema}.worker SET lease_until = now() - interval '1 second' WHERE id = $1`, [
+        workerId,
+      ]);
+    },
+    dispose: () => store.close(),
+    racing: true,
+  };
+});
+
+describe('TypeOrmTaskStore in two processes', () => {
+  it('keeps a queue paused for a store that is opened later', async () => {
+    const before = await open();
+    await before.pause('paused');
+    await before.enqueue([newTask({ queue: 'paused' })]);
+    await before.close();
+    const after = await open();
+    expect(await after.pausedQueues()).toContain('paused');
+    const { workerId } = await leaseOf(after, ['paused']);
+    expect(await after.claim({ workerId, queue: 'paused', names: ['work'], limit: 1 })).toEqual([]);
+    await after.resume('paused');
+    expect(await after.claim({ workerId, queue: 'paused', names: ['work'], limit: 1 })).toHaveLength(1);
+    await after.close();
+  });
+
+  it('never hands one task to two stores', async () => {
+    const stores = [await open(), await open()];
+    const tasks = Array.from({ length: 300 }, () => newTask({ queue: 'shared' }));
+    await stores[0].enqueue(tasks);
+    const claimed = (await Promise.all(stores.map(drain))).flat();
+    claimed.push(...(await drain(stores[0])));
+    expect(claimed.toSorted()).toEqual(tasks.map(({ id }) => id).toSorted());
+    for (const store of stores) await store.close();
+  });
+});
+
+/** Claims until nothing is left, as a worker of its own. */
+async function drain(store: TypeOrmTaskStore): Promise<string[]> {
+  const { workerId } = await leaseOf(store, ['shared']);
+  const ids: string[] = [];
+  for (;;) {
+    const claimed = await store.claim({ workerId, queue: 'shared', names: ['work'], limit: 9 });
+    if (!claimed.length) return ids;
+    ids.push(...claimed.map(({ id }) => id));
+  }
+}

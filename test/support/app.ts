@@ -1,0 +1,80 @@
+import { randomUUID } from 'node:crypto';
+import type { INestApplicationContext, ModuleMetadata, Type } from '@nestjs/common';
+import { Module } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { BackieModule, TaskEvents, TaskQueue, type TaskEventKind, type TaskEventMap, WorkerPool } from 'nestjs-backie';
+import { filter, firstValueFrom, take, toArray } from 'rxjs';
+import { Client } from 'pg';
+import { inject, onTestFinished } from 'vitest';
+
+export type BackieOptions = NonNullable<Parameters<typeof BackieModule.forRoot>[0]>;
+
+/** A schema that no other test uses; it is dropped when the test has finished. */
+export function freshSchema(): string {
+  const schema = `t_${randomUUID().replaceAll('-', '')}`;
+  onTestFinished(async () => {
+    await sql(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`);
+  });
+  return schema;
+}
+
+/** Runs one statement on a connection of the test's own. */
+export async function sql<Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> {
+  const client = new Client({ connectionString: inject('databaseUrl') });
+  await client.connect();
+  try {
+    return (await client.query(text, values)).rows as Row[];
+  } finally {
+    await client.end();
+  }
+}
+
+export interface TestApp {
+  readonly app: INestApplicationContext;
+  readonly tasks: TaskQueue;
+  readonly pool: WorkerPool;
+  readonly events: TaskEvents;
+  readonly schema: string;
+}
+
+/** Boots an application with the module and these providers; it is closed when the test has finished. */
+export async function bootApp(
+  providers: ModuleMetadata['providers'],
+  options: BackieOptions = {},
+  imports: ModuleMetadata['imports'] = [],
+): Promise<TestApp> {
+  const schema = options.schema ?? freshSchema();
+  const backie = BackieModule.forRoot({
+    ...(options.dataSource || options.store ? {} : { connection: inject('databaseUrl') }),
+    ...options,
+    schema,
+  });
+  const app = await bootModule(moduleOf(providers, [...imports, backie]));
+  return { app, tasks: app.get(TaskQueue), pool: app.get(WorkerPool), events: app.get(TaskEvents), schema };
+}
+
+export function moduleOf(providers: ModuleMetadata['providers'], imports: ModuleMetadata['imports']): Type {
+  class AppModule {}
+  Module({ providers, imports })(AppModule);
+  return AppModule;
+}
+
+export async function bootModule(module: Type): Promise<INestApplicationContext> {
+  const testing = await Test.createTestingModule({ imports: [module] }).compile();
+  testing.useLogger(false);
+  // Closed before anything that the test registered earlier, the schema for instance, is cleaned up.
+  onTestFinished(() => testing.close());
+  await testing.init();
+  return testing;
+}
+
+/** The next `count` events of a kind, from now on. */
+export function next<Kind extends TaskEventKind>(
+  events: TaskEvents,
+  kind: Kind,
+  count = 1,
+  matches: (event: TaskEventMap[Kind]) => boolean = () => true,
+): Promise<TaskEventMap[Kind][]> {
+  const observable = events[kind] as unknown as import('rxjs').Observable<TaskEventMap[Kind]>;
+  return firstValueFrom(observable.pipe(filter(matches), take(count), toArray()));
+}
