@@ -48,8 +48,12 @@ async function openEmbedded(dataDir: string, options: ResolvedOptions): Promise<
       `Set DATABASE_URL, or pass dataSource or connection, before production.`,
   );
   try {
-    const { store, close } = await openPostgres(server.url, options);
-    return { store, close: () => close().finally(() => server.stop()) };
+    const handle = await openPostgres(server.url, options);
+    const close = async () => {
+      await handle.close();
+      await server.stop();
+    };
+    return { store: handle.store, close };
   } catch (error) {
     await server.stop();
     throw error;

@@ -39,7 +39,7 @@ export class TaskQueue {
     private readonly events: TaskEvents,
     private readonly options: ResolvedOptions,
   ) {
-    this.commits = new GroupCommit((tasks) => this.repeated(() => this.store.enqueue(tasks)), {
+    this.commits = new GroupCommit((tasks) => this.repeated((again) => this.store.enqueue(tasks, undefined, again)), {
       maxBatch: 1_000,
       maxUnderWay: 2,
       divisible: (error) => !this.store.isTransient(error),
@@ -104,7 +104,7 @@ export class TaskQueue {
     const scope: unknown = options.manager ?? this.store.ambientScope();
     const results =
       scope === undefined
-        ? await this.repeated(() => this.store.enqueue(prepared))
+        ? await this.repeated((again) => this.store.enqueue(prepared, undefined, again))
         : await this.store.enqueue(prepared, scope);
     this.store.afterCommit(scope, () => this.announce(prepared, results));
     return results;
@@ -199,10 +199,10 @@ export class TaskQueue {
   }
 
   /** A reply that was lost leaves open whether the commit happened; the ids make asking again harmless. */
-  private async repeated<Result>(send: () => Promise<Result>): Promise<Result> {
+  private async repeated<Result>(send: (again: boolean) => Promise<Result>): Promise<Result> {
     for (let tries = 1; ; tries++) {
       try {
-        return await send();
+        return await send(tries > 1);
       } catch (error) {
         if (!this.store.isTransient(error)) throw error;
         if (tries >= enqueueTries) throw new StoreUnavailableError('enqueue', error);

@@ -1,15 +1,11 @@
 import type { PageRequest, TaskFilter, TaskPage } from '../engine/task-store.js';
-import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import { cursorAfter, readPage } from '../engine/page-cursor.js';
 import { asTask, type StoredTask } from './stored-task.js';
 
-const maxLimit = 1_000;
-const cursorPrefix = 'after:';
-
 /** One page of the tasks that match, by id: UUIDv7 sorts by the time of enqueueing. */
-export function pageOf(tasks: Iterable<StoredTask>, filter: TaskFilter, page: PageRequest): TaskPage {
-  const limit = checkedLimit(page.limit ?? 100);
-  const after = page.after === undefined ? null : decodeCursor(page.after);
-  const sign = page.order === 'oldestFirst' ? 1 : -1;
+export function pageOf(tasks: Iterable<StoredTask>, filter: TaskFilter, request: PageRequest): TaskPage {
+  const { limit, after, oldestFirst } = readPage(request);
+  const sign = oldestFirst ? 1 : -1;
   const rest: StoredTask[] = [];
   for (const task of tasks) {
     if (matches(task, filter) && (after === null || sign * compare(task.id, after) > 0)) rest.push(task);
@@ -17,7 +13,7 @@ export function pageOf(tasks: Iterable<StoredTask>, filter: TaskFilter, page: Pa
   rest.sort((one, other) => sign * compare(one.id, other.id));
   const found = rest.slice(0, limit);
   const last = found.at(-1);
-  return { tasks: found.map(asTask), next: last && rest.length > limit ? encodeCursor(last.id) : null };
+  return { tasks: found.map(asTask), next: last && rest.length > limit ? cursorAfter(last.id) : null };
 }
 
 function matches(task: StoredTask, { queue, name, state, uniqueKey }: TaskFilter): boolean {
@@ -32,21 +28,4 @@ function matches(task: StoredTask, { queue, name, state, uniqueKey }: TaskFilter
 function compare(one: string, other: string): number {
   if (one === other) return 0;
   return one < other ? -1 : 1;
-}
-
-function checkedLimit(limit: number): number {
-  if (Number.isInteger(limit) && limit >= 1 && limit <= maxLimit) return limit;
-  throw new InvalidOptionsError(`The page's limit is ${limit}. Pass a whole number from 1 to ${maxLimit}.`);
-}
-
-function encodeCursor(id: string): string {
-  return Buffer.from(cursorPrefix + id).toString('base64url');
-}
-
-function decodeCursor(cursor: string): string {
-  const text = Buffer.from(cursor, 'base64url').toString();
-  if (text.startsWith(cursorPrefix)) return text.slice(cursorPrefix.length);
-  throw new InvalidOptionsError(
-    `The page's after is ${JSON.stringify(cursor)}, which no page has given. Pass the next of the page before.`,
-  );
 }

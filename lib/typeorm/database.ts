@@ -1,4 +1,4 @@
-import type { Pool, PoolClient, QueryResult } from 'pg';
+import type { Pool, PoolClient, QueryArrayConfig } from 'pg';
 import { DataSource } from 'typeorm';
 import { StoreClosedError } from '../errors/store.errors.js';
 import type { PostgresOptions } from './connection-options.js';
@@ -122,15 +122,16 @@ export class Database {
     statement: Statement,
     values: readonly unknown[],
   ): Promise<readonly TextRow[]> {
-    const result = (await client.query({
+    const config: QueryArrayConfig<unknown[]> & { query_timeout: number } = {
       ...(this.named && statement.name !== '' && { name: statement.name }),
       text: statement.text,
-      values: values as unknown[],
+      values: [...values],
       rowMode: 'array',
       types: asText,
       query_timeout: clientTimeoutMs,
-    } as unknown as Parameters<PoolClient['query']>[0])) as unknown as QueryResult;
-    return result.rows as TextRow[];
+    };
+    const result = await client.query<(string | null)[], unknown[]>(config);
+    return result.rows;
   }
 
   /**

@@ -67,7 +67,7 @@ export async function enqueueChunk(
 /** A caller's transaction as a way to run statements. Values come back as the driver's types, so all are cast to text. */
 export function runIn(manager: EntityManager): Run {
   return async (statement, values) => {
-    const rows = (await manager.query(statement.text, [...values])) as Record<string, unknown>[];
+    const rows = await manager.query<Record<string, unknown>[]>(statement.text, [...values]);
     return rows.map((row): TextRow => Object.values(row).map((value) => (value === null ? null : String(value))));
   };
 }

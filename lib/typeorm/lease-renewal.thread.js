@@ -68,13 +68,20 @@ async function renew() {
   }
 }
 
-async function next() {
-  const ms = await renew();
-  if (ms > 0) setTimeout(next, ms);
+let stopped = false;
+/** @type {NodeJS.Timeout | undefined} */
+let timer;
+
+/** @param {number} ms */
+function renewIn(ms) {
+  if (ms > 0 && !stopped) timer = setTimeout(() => void renew().then(renewIn), ms);
 }
 
-parentPort?.on('message', async () => {
-  await client?.end().catch(() => {});
-  process.exit(0);
+// With its port closed, its timer cleared and its connection ended, nothing keeps the thread alive.
+parentPort?.once('message', () => {
+  stopped = true;
+  clearTimeout(timer);
+  parentPort?.close();
+  drop(client);
 });
-setTimeout(next, heartbeatMs);
+renewIn(heartbeatMs);

@@ -85,6 +85,9 @@ export function taskSql(schema: string) {
       )::text AS "holder"
       FROM jsonb_array_elements($1::jsonb) e`,
 
+    /** $1 ids: which of them are those of finished tasks. */
+    finishedIds: `SELECT "id" FROM ${finished} WHERE "id" = ANY($1::uuid[])`,
+
     /**
      * $1 worker, $2 queue, $3 names, $4 limit.
      *
@@ -238,9 +241,9 @@ export function taskSql(schema: string) {
         ${wake('back')}
       )
       SELECT r.*, woken.told FROM (
-        SELECT "id", "queue", "name", "attempt", "crashes", false AS "quarantined" FROM back
+        SELECT "id", "queue", "name", "attempt", "crashes", NULL AS "end" FROM back
         UNION ALL
-        SELECT "id", "queue", "name", "attempt", "crashed", true FROM ended WHERE "end" = 'failed'
+        SELECT "id", "queue", "name", "attempt", "crashed", "end" FROM ended
       ) r CROSS JOIN woken`,
 
     /** $1 id. */

@@ -1,6 +1,7 @@
 import type { ClientConfig } from 'pg';
 import { type DataSource, EntityManager } from 'typeorm';
 import { delay } from '../engine/delay.js';
+import { cursorAfter, readPage } from '../engine/page-cursor.js';
 import type { ClaimedTask, Enqueued, NewTask, Task } from '../engine/task.js';
 import {
   type CancelOutcome,
@@ -91,7 +92,8 @@ export class TypeOrmTaskStore extends TaskStore {
     return isTransient(error);
   }
 
-  async enqueue(tasks: readonly NewTask[], scope?: unknown): Promise<Enqueued[]> {
+  async enqueue(tasks: readonly NewTask[], scope?: unknown, again = false): Promise<Enqueued[]> {
+    if (again) return this.enqueueAgain(tasks, scope);
     if (tasks.length === 0) return [];
     const results = scope === undefined ? await this.enqueueHere(tasks) : await this.enqueueIn(scope, tasks);
     return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
@@ -155,7 +157,8 @@ export class TypeOrmTaskStore extends TaskStore {
     const rescued: RescuedTask[] = [];
     for (let found = rescueLimit; found === rescueLimit;) {
       const rows = await this.run('rescue', [leaseMs, maxCrashes, removeFailedOf, rescueLimit]);
-      rescued.push(...rows.map(rescuedTask));
+      // What somebody wanted cancelled ends so, and is no longer anybody's to rescue.
+      rescued.push(...rows.filter((row) => row[5] !== 'cancelled').map(rescuedTask));
       found = rows.length;
     }
     return rescued;
@@ -174,21 +177,19 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   async list(filter: TaskFilter, page: PageRequest): Promise<TaskPage> {
-    const limit = page.limit ?? 100;
-    if (page.after !== undefined && !isUuid(page.after)) {
-      throw new InvalidOptionsError(`after must be the "next" of an earlier page, not ${JSON.stringify(page.after)}.`);
-    }
+    const { limit, after, oldestFirst } = readPage(page);
     const states = filter.state === undefined ? null : [filter.state].flat();
-    const rows = await this.run(page.order === 'oldestFirst' ? 'listOldestFirst' : 'listNewestFirst', [
+    const rows = await this.run(oldestFirst ? 'listOldestFirst' : 'listNewestFirst', [
       limit + 1,
-      page.after ?? null,
+      after,
       filter.queue ?? null,
       filter.name ?? null,
       states,
       filter.uniqueKey ?? null,
     ]);
     const tasks = rows.slice(0, limit).map(shownTask);
-    return { tasks, next: rows.length > limit ? (tasks.at(-1)?.id ?? null) : null };
+    const last = rows.length > limit ? tasks.at(-1) : undefined;
+    return { tasks, next: last ? cursorAfter(last.id) : null };
   }
 
   async counts(queue?: string): Promise<TaskCounts> {
@@ -244,6 +245,19 @@ export class TypeOrmTaskStore extends TaskStore {
     return this.database.run(this.statements[statement], values);
   }
 
+  /** Looks for the ids among the finished tasks first: the live ones show themselves by their primary key. */
+  private async enqueueAgain(tasks: readonly NewTask[], scope: unknown): Promise<Enqueued[]> {
+    const rows = await this.run('finishedIds', [tasks.map(({ id }) => id)]);
+    const finished = new Set(rows.map(([id]) => id));
+    const stored = await this.enqueue(
+      tasks.filter(({ id }) => !finished.has(id)),
+      scope,
+    );
+    return tasks.map(({ id }) =>
+      finished.has(id) ? { id, duplicate: false } : (stored.shift() ?? { id, duplicate: false }),
+    );
+  }
+
   private async enqueueHere(tasks: readonly NewTask[]): Promise<Map<string, Enqueued>> {
     if (!this.opened) throw new StoreClosedError();
     const [first, ...rest] = chunks(tasks);
@@ -261,9 +275,9 @@ export class TypeOrmTaskStore extends TaskStore {
     if (!this.opened) throw new StoreClosedError();
     const manager = entityManager(scope);
     if (tasks.some(({ uniqueKey }) => uniqueKey !== null)) {
-      const [row] = (await manager.query(`SELECT current_setting('transaction_isolation') AS level`)) as {
-        level: string;
-      }[];
+      const [row] = await manager.query<{ level: string }[]>(
+        `SELECT current_setting('transaction_isolation') AS level`,
+      );
       if (row?.level === 'repeatable read' || row?.level === 'serializable') {
         return enqueueInSnapshot(manager, this.statements, tasks, this.database.run);
       }
@@ -320,14 +334,14 @@ function inClaimOrder(a: ClaimedTask, b: ClaimedTask): number {
   return b.priority - a.priority || a.scheduledAt - b.scheduledAt || (a.id < b.id ? -1 : 1);
 }
 
-function rescuedTask([id, queue, name, attempt, crashes, quarantined]: TextRow): RescuedTask {
+function rescuedTask([id, queue, name, attempt, crashes, end]: TextRow): RescuedTask {
   return {
     id: text(id),
     queue: text(queue),
     name: text(name),
     attempt: Number(attempt),
     crashes: Number(crashes),
-    quarantined: quarantined === 't',
+    quarantined: end === 'failed',
   };
 }
 

@@ -14,12 +14,19 @@ process.on('exit', () => {
   if (!complete) process.exitCode ||= 1;
 });
 
-/** A signal ends the replay here; Nest's own hooks then drain the workers and close everything. */
+/** A signal ends the replay; Nest's own hooks drain the workers and close everything. */
 const stopping = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stopping.abort());
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    console.log(`\n${signal}: draining.`);
+    stopping.abort();
+  });
+}
 
 const app = await NestFactory.create<NestExpressApplication>(AppModule, {
   rawBody: true,
+  // Keep-alive connections do not hold up the end. Whoever gets no answer sends again: that is what the ids are for.
+  forceCloseConnections: true,
   // The library warns of each retry; the progress line counts them.
   logger: ['error', 'fatal'],
 });
@@ -33,8 +40,6 @@ try {
   if (serve) console.log(`\nListening on ${url} until Ctrl-C. Try:\n${curlLines(url, app.get(WEBHOOK_SECRET))}`);
   else await app.close();
 } catch (error) {
-  if (!stopping.signal.aborted) {
-    console.error(error);
-    await app.close();
-  }
+  if (!stopping.signal.aborted) console.error(error);
+  await app.close();
 }

@@ -239,10 +239,10 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         const again = task();
         await store.enqueue([again]);
         const { id, claimSeq } = await claimOne(worker);
-        await store.enqueue([again]);
+        await store.enqueue([again], undefined, true);
         expect(await claim(worker)).toEqual([]);
         await settle(worker, finish({ id, queue, claimSeq }));
-        expect(await store.enqueue([again])).toEqual([{ id, duplicate: false }]);
+        expect(await store.enqueue([again], undefined, true)).toEqual([{ id, duplicate: false }]);
         expect(await claim(worker)).toEqual([]);
         expect(await found(id)).toMatchObject({ state: 'done' });
       });

@@ -5,14 +5,45 @@ import { Test } from '@nestjs/testing';
 import { BackieModule, TaskEvents, TaskQueue, type TaskEventKind, type TaskEventMap, WorkerPool } from 'nestjs-backie';
 import { filter, firstValueFrom, take, toArray } from 'rxjs';
 import { Client } from 'pg';
-import { inject, onTestFinished } from 'vitest';
+import { beforeAll, inject, onTestFinished } from 'vitest';
 
 export type BackieOptions = NonNullable<Parameters<typeof BackieModule.forRoot>[0]>;
+
+type CleanUp = () => Promise<unknown>;
+
+/** What `shared` will clean up, while it makes something. */
+let sharedCleanUps: CleanUp[] | undefined;
+
+/** Cleans up when the test, or what is shared by the tests around it, has finished: the last thing first. */
+export function whenFinished(cleanUp: CleanUp): void {
+  if (sharedCleanUps) sharedCleanUps.push(cleanUp);
+  else
+    onTestFinished(async () => {
+      await cleanUp();
+    });
+}
+
+/** Makes something once for all tests of the file or of the `describe` around it. */
+export function shared<Thing>(make: () => Promise<Thing>): () => Thing {
+  let thing: Thing;
+  beforeAll(async () => {
+    const cleanUps: CleanUp[] = (sharedCleanUps = []);
+    try {
+      thing = await make();
+    } finally {
+      sharedCleanUps = undefined;
+    }
+    return async () => {
+      for (const cleanUp of cleanUps.reverse()) await cleanUp();
+    };
+  });
+  return () => thing;
+}
 
 /** A schema that no other test uses; it is dropped when the test has finished. */
 export function freshSchema(): string {
   const schema = `t_${randomUUID().replaceAll('-', '')}`;
-  onTestFinished(async () => {
+  whenFinished(async () => {
     await sql(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`);
   });
   return schema;
@@ -63,7 +94,7 @@ export async function bootModule(module: Type): Promise<INestApplicationContext>
   const testing = await Test.createTestingModule({ imports: [module] }).compile();
   testing.useLogger(false);
   // Closed before anything that the test registered earlier, the schema for instance, is cleaned up.
-  onTestFinished(() => testing.close());
+  whenFinished(() => testing.close());
   await testing.init();
   return testing;
 }

@@ -57,6 +57,7 @@ export class ReplayService {
     }
     if (problems.length > 0) {
       console.error(`\n${problems.length} problems:\n${problems.slice(0, 20).join('\n')}`);
+      console.error('\nThe next run keeps what is there. To start over, see README.md.');
       return false;
     }
     await this.runs.complete(run);
