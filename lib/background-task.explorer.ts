@@ -6,7 +6,7 @@ import { DuplicateTaskNameError, MissingHandlerError } from './errors/configurat
 import type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
 import { defaultInstance } from './options/instance.js';
 import type { ResolvedOptions } from './options/resolve-options.js';
-import type { TaskInvoker } from './task-invoker.js';
+import { isHandler, type TaskInvoker } from './task-invoker.js';
 
 interface Found {
   readonly wrapper: InstanceWrapper<unknown>;
@@ -69,15 +69,11 @@ function inspect(wrapper: InstanceWrapper<unknown>): Found | undefined {
   const taskClass = candidates.find((candidate) => backgroundTaskOf(candidate));
   const metadata = backgroundTaskOf(taskClass);
   if (!metadata || typeof taskClass !== 'function') return undefined;
-  const runnable = instance === undefined ? (taskClass.prototype as unknown) : instance;
-  if (!hasRun(runnable)) throw new MissingHandlerError(metadata.name, taskClass.name);
+  // Where there is no instance yet, run may still be a property that the constructor sets: the invoker looks then.
+  if (instance !== undefined && !isHandler(instance)) throw new MissingHandlerError(metadata.name, taskClass.name);
   return { wrapper, metadata, identity: taskClass, label: taskClass.name || String(wrapper.name) };
 }
 
 function constructorOf(instance: unknown): unknown {
   return typeof instance === 'object' && instance !== null ? instance.constructor : undefined;
-}
-
-function hasRun(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'run' in value && typeof value.run === 'function';
 }

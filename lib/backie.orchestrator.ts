@@ -42,8 +42,15 @@ export class BackieOrchestrator
     await this.pool.stop();
   }
 
-  async beforeApplicationShutdown(): Promise<void> {
+  /**
+   * Nest ignores a second signal. Whoever sends one has no patience left: it ends the grace. The listener is there only
+   * while a drain is under way.
+   */
+  async beforeApplicationShutdown(signal?: string): Promise<void> {
+    const hurry = () => void this.pool.drain({ graceMs: 0 });
+    if (signal) process.once(signal, hurry);
     await this.pool.drain();
+    if (signal) process.off(signal, hurry);
   }
 
   async onApplicationShutdown(): Promise<void> {

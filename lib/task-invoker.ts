@@ -2,6 +2,7 @@ import { ContextIdFactory, ModuleRef } from '@nestjs/core';
 import type { ContextId, InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
 import type { CurrentTask } from './engine/current-task.js';
 import type { TaskHandler } from './engine/task-definition.js';
+import { MissingHandlerError } from './errors/configuration.errors.js';
 import type { BackgroundTaskHandler } from './interfaces/background-task-handler.interface.js';
 
 /**
@@ -34,6 +35,12 @@ export class TaskInvoker {
     // As Nest's router does it: durable trees, which outlive the request, see the strategy's payload in its place.
     const visible = wrapper.isDependencyTreeDurable() ? contextId.payload : Object.assign(request, contextId.payload);
     moduleRef.registerRequestByContextId(visible, contextId);
-    return moduleRef.resolve<unknown, Handler>(wrapper.token as string, contextId, { strict: true });
+    const handler: unknown = await moduleRef.resolve(wrapper.token as string, contextId, { strict: true });
+    if (!isHandler(handler)) throw new MissingHandlerError(request.task.name, String(wrapper.name));
+    return handler;
   }
+}
+
+export function isHandler(value: unknown): value is Handler {
+  return typeof value === 'object' && value !== null && 'run' in value && typeof value.run === 'function';
 }

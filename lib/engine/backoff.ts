@@ -61,9 +61,9 @@ export const Backoff = {
  * @param random A number in [0, 1).
  */
 export function backoffMs(backoff: Backoff, retries: number, error: unknown, random: () => number): number {
-  const ms = typeof backoff === 'function' ? Number(backoff(retries, error)) : modeMs(backoff, retries, random);
+  const asked = Number(typeof backoff === 'function' ? backoff(retries, error) : modeMs(backoff, retries, random));
   // A function of the user's may return anything; NaN and the like must neither stop the worker nor lose the task.
-  if (Number.isNaN(ms)) return modeMs({ kind: 'exponential', ...defaults }, retries, random);
+  const ms = Number.isNaN(asked) ? modeMs({ kind: 'exponential', ...defaults }, retries, random) : asked;
   return Math.round(Math.min(Math.max(ms, 0), longestWaitMs));
 }
 
@@ -75,8 +75,11 @@ function modeMs(mode: BackoffMode, retries: number, random: () => number): numbe
       return mode.ms;
     case 'linear':
       return mode.ms * (retries + 1);
-    case 'exponential':
-      return Math.min(mode.initialMs * mode.factor ** retries, mode.maxMs) * (1 + mode.jitter * random());
+    case 'exponential': {
+      // Never infinite: an initial wait of zero stays zero after any number of retries.
+      const growth = Math.min(mode.factor ** retries, Number.MAX_VALUE);
+      return Math.min(mode.initialMs * growth, mode.maxMs) * (1 + mode.jitter * random());
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { types } from 'node:util';
 import { InvalidPayloadError } from '../errors/payload.errors.js';
 
 /** How large an encoded payload may be, in bytes, unless the options say otherwise: 1 MiB. */
@@ -40,7 +41,7 @@ function stringify(task: string, payload: unknown): string {
     return JSON.stringify(payload, refuseLoss) ?? 'null';
   } catch (error) {
     if (error instanceof Loss) throw new InvalidPayloadError(task, error.message);
-    if (error instanceof RangeError) {
+    if (error instanceof RangeError && error.message.includes('call stack')) {
       throw new InvalidPayloadError(task, `it is nested deeper than ${maxPayloadDepth} levels`, { cause: error });
     }
     const reason = error instanceof Error ? (error.message.split('\n')[0] ?? '') : 'something that is not an Error';
@@ -50,8 +51,8 @@ function stringify(task: string, payload: unknown): string {
 
 class Loss extends Error {}
 
-/** A JSON.stringify replacer: sees every key and every value after its toJSON(). */
-function refuseLoss(key: string, value: unknown): unknown {
+/** A JSON.stringify replacer: sees every key and every value after its toJSON(); `this` is what holds them. */
+function refuseLoss(this: unknown, key: string, value: unknown): unknown {
   if (!storable(key)) throw new Loss(`the key ${JSON.stringify(key)} holds ${unstorable}`);
   switch (typeof value) {
     case 'string':
@@ -66,6 +67,12 @@ function refuseLoss(key: string, value: unknown): unknown {
     case 'symbol':
       throw new Loss(`${at(key)} is a ${typeof value}`);
     case 'object':
+      if (value === null) {
+        const before = (this as Record<string, unknown>)[key];
+        if (before instanceof Date && Number.isNaN(before.getTime())) throw new Loss(`${at(key)} is an invalid Date`);
+        return value;
+      }
+      if (types.isBoxedPrimitive(value)) return refuseLoss.call(this, key, value.valueOf());
       if (value instanceof Map || value instanceof Set) {
         throw new Loss(`${at(key)} is a ${value.constructor.name}; convert it to an array`);
       }

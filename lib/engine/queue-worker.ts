@@ -59,6 +59,11 @@ export class QueueWorker {
     return latest;
   }
 
+  /** The tasks that run, for the log. */
+  describeRunning(): string[] {
+    return [...this.runs.values()].map(({ execution: { task } }) => `"${task.name}" ${task.id}`);
+  }
+
   start(): void {
     this.stopping = false;
     this.loop ??= this.work();

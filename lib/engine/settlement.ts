@@ -1,5 +1,6 @@
 import { UnrecoverableTaskError } from '../errors/execution.errors.js';
 import { type Backoff, backoffMs } from './backoff.js';
+import { isInstance } from './is-instance.js';
 import { storedError } from './stored-error.js';
 import { type AttemptOutcome, type ClaimedTask, keeps, type RetentionMode } from './task.js';
 import type { AttemptReport, Settlement } from './task-store.js';
@@ -42,7 +43,7 @@ export function settle(
     case 'threw':
     case 'timedOut': {
       const attempt = report(task, outcome.kind === 'timedOut' ? 'timedOut' : 'failed', outcome.error);
-      if (outcome.error instanceof UnrecoverableTaskError || task.retries >= rules.maxRetries) {
+      if (isInstance(outcome.error, UnrecoverableTaskError) || task.retries >= rules.maxRetries) {
         return { ...claim, kind: 'finish', state: 'failed', keep: keeps(rules.retention, 'failed'), attempt };
       }
       return { ...claim, kind: 'retry', delayMs: delay(task, outcome.error, rules), attempt };

@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+import { isInstance } from './is-instance.js';
 import type { StoredError } from './task.js';
 
 /** What a stored error may take in all, in characters; a flood of text must not swell the row. */
@@ -13,7 +15,7 @@ export function storedError(thrown: unknown): StoredError {
 }
 
 function describe(thrown: unknown, budget: number, causes: number): StoredError {
-  if (!(thrown instanceof Error)) {
+  if (!isError(thrown)) {
     return {
       name: 'NonError',
       message: clip(
@@ -24,9 +26,10 @@ function describe(thrown: unknown, budget: number, causes: number): StoredError 
   }
   const cause = read<unknown>(() => thrown.cause, undefined);
   const own = cause === undefined ? budget : budget / 2;
+  const nameLength = Math.min(200, own / 4);
   const name = clip(
     read(() => String(thrown.name), 'Error'),
-    200,
+    nameLength,
   );
   const message = clip(
     read(() => String(thrown.message), 'an error whose message cannot be read'),
@@ -34,7 +37,7 @@ function describe(thrown: unknown, budget: number, causes: number): StoredError 
   );
   const stack = clip(
     read(() => String(thrown.stack ?? ''), ''),
-    own / 2 - 200,
+    own / 2 - nameLength,
   );
   return {
     name,
@@ -42,6 +45,11 @@ function describe(thrown: unknown, budget: number, causes: number): StoredError 
     ...(stack && { stack }),
     ...(cause !== undefined && causes > 0 && { cause: describe(cause, budget / 2, causes - 1) }),
   };
+}
+
+/** Errors of another realm are errors too. */
+function isError(thrown: unknown): thrown is Error {
+  return isInstance(thrown, Error) || types.isNativeError(thrown);
 }
 
 function text(value: unknown): string {

@@ -59,6 +59,8 @@ export interface LeaseEvents {
 /** The lease that covers all tasks of one worker. */
 export interface Lease {
   readonly workerId: string;
+  /** Gives it up: somebody knows for sure that the database has given it away. Calls `lost` unless it is over. */
+  lose(): void;
   /** Milliseconds by the process's monotonic clock that are left of the lease as far as this process knows. */
   remainingMs(): number;
   /**
@@ -94,7 +96,11 @@ export type StoreHint =
   /** Something may be due on this queue; without a queue: on any, for instance after a new connection. */
   | { readonly kind: 'wake'; readonly queue?: string }
   /** A running task is to be cancelled. */
-  | { readonly kind: 'cancel'; readonly id: string };
+  | { readonly kind: 'cancel'; readonly id: string }
+  /** A worker was taken for dead, and its tasks were given away. */
+  | { readonly kind: 'buried'; readonly workerId: string }
+  /** No hints will come, for this reason; polling has to do. */
+  | { readonly kind: 'deaf'; readonly reason: string };
 
 export interface TaskFilter {
   readonly queue?: string;

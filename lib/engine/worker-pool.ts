@@ -26,15 +26,23 @@ export interface WorkerPoolStatus {
   readonly workerId: string | null;
   /** Milliseconds left of the lease that covers the running tasks, or null. */
   readonly leaseRemainingMs: number | null;
+  /** By how many milliseconds the event loop was late within the last second. */
+  readonly loopLagMs: number;
   readonly queues: readonly { readonly name: string; readonly concurrency: number; readonly running: number }[];
   /** The latest failure of the store, or null; the pool goes on trying. */
   readonly lastError: { readonly doing: string; readonly message: string; readonly at: Date } | null;
 }
 
-/** How often running tasks are checked for a cancel whose hint was lost. */
-const cancelCheckMs = 1_000;
-/** After the grace, handlers that were aborted have been settled; what is then still unwritten waits this long. */
-const lastWritesMs = 4_000;
+/** How often running tasks are checked for a cancel whose hint was lost, and the event loop for its lag. */
+const tickMs = 1_000;
+/** A lag that is worth a warning, unless the lease is so short that half of it is less. */
+const longLagMs = 5_000;
+/**
+ * Together with the store's own, these bounds keep a shutdown within the grace and five seconds, even if PostgreSQL does
+ * not answer: a claim that is still under way, and the writes after the grace.
+ */
+const lastClaimMs = 500;
+const lastWritesMs = 2_500;
 const quietLogMs = 30_000;
 
 /**
@@ -51,7 +59,10 @@ export class WorkerPool {
   private rescuer: Rescuer | undefined;
   private unlisten: (() => Promise<void>) | undefined;
   private tick: NodeJS.Timeout | undefined;
+  private endGrace: (() => void) | undefined;
   private sustainedUntil = 0;
+  private lastTick = 0;
+  private lagMs = 0;
   private lastError: WorkerPoolStatus['lastError'] = null;
   private lastErrorLoggedAt = -Infinity;
   private checkingCancels = false;
@@ -78,7 +89,8 @@ export class WorkerPool {
     return this.next(async () => {
       if (this.state !== 'running') return;
       this.state = 'stopping';
-      await Promise.all(this.workers.map((worker) => worker.stop()));
+      // What a claim brings that comes back later still goes straight back to its queue.
+      await within(lastClaimMs, Promise.all(this.workers.map((worker) => worker.stop())));
     });
   }
 
@@ -86,9 +98,11 @@ export class WorkerPool {
    * Stops claiming, waits for what runs, then aborts the rest and gives it back to its queues without using up a retry.
    * Resolves when nothing runs and every outcome is recorded. Does nothing when the pool is stopped.
    *
-   * @param options.graceMs How long running tasks may take, in milliseconds. @default the module's shutdownGraceMs
+   * @param options.graceMs How long running tasks may take, in milliseconds; when the pool is draining already, this
+   * shortens its grace. @default the module's shutdownGraceMs
    */
   async drain(options: { readonly graceMs?: number } = {}): Promise<void> {
+    if (options.graceMs !== undefined) this.shortenGrace(options.graceMs);
     await this.stop();
     await this.next(async () => {
       if (this.state === 'stopped') return;
@@ -104,6 +118,7 @@ export class WorkerPool {
       state: this.state,
       workerId: lease?.workerId ?? null,
       leaseRemainingMs: lease ? Math.max(0, lease.remainingMs()) : null,
+      loopLagMs: this.lagMs,
       queues: this.workers.map(({ queue, running }) => ({ name: queue.name, concurrency: queue.concurrency, running })),
       lastError: this.lastError,
     };
@@ -162,7 +177,8 @@ export class WorkerPool {
       (queue) => this.wake(queue),
     );
     this.rescuer.start();
-    this.tick = setInterval(() => this.onTick(), cancelCheckMs).unref();
+    this.lastTick = performance.now();
+    this.tick = setInterval(() => this.onTick(), tickMs).unref();
     for (const worker of this.workers) worker.start();
     this.logStart(tasks);
   }
@@ -172,15 +188,16 @@ export class WorkerPool {
   }
 
   private async finish(graceMs: number): Promise<void> {
-    const running = this.workers.reduce((sum, worker) => sum + worker.running, 0);
-    await within(graceMs, Promise.all(this.workers.map((worker) => worker.finished())));
-    const unfinished = this.workers.reduce((sum, worker) => sum + worker.running, 0);
+    const running = this.running();
+    const graceOver = new Promise<void>((resolve) => {
+      this.endGrace = resolve;
+    });
+    await within(graceMs, Promise.race([graceOver, Promise.all(this.workers.map((worker) => worker.finished()))]));
+    this.endGrace = undefined;
+    const unfinished = this.running();
     for (const worker of this.workers) worker.interrupt();
-    await Promise.all(this.workers.map((worker) => worker.finished()));
     // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
-    await within(lastWritesMs, this.settler?.idle());
-    clearInterval(this.tick);
-    await within(lastWritesMs, Promise.allSettled([this.rescuer?.stop(), this.unlisten?.(), this.holder?.end()]));
+    await within(lastWritesMs, this.leave());
     this.workers = [];
     this.settler = this.holder = this.rescuer = this.unlisten = undefined;
     this.reporter.log(
@@ -189,18 +206,56 @@ export class WorkerPool {
     );
   }
 
+  private async leave(): Promise<void> {
+    await Promise.all(this.workers.map((worker) => worker.finished()));
+    await this.settler?.idle();
+    clearInterval(this.tick);
+    await Promise.allSettled([this.rescuer?.stop(), this.unlisten?.(), this.holder?.end()]);
+  }
+
+  private shortenGrace(graceMs: number): void {
+    const end = this.endGrace;
+    if (end) setTimeout(end, graceMs).unref();
+  }
+
+  private running(): number {
+    return this.workers.reduce((sum, worker) => sum + worker.running, 0);
+  }
+
   private take(hint: StoreHint): void {
     switch (hint.kind) {
       case 'wake':
         return this.wake(hint.queue);
       case 'cancel':
         for (const worker of this.workers) worker.cancel(hint.id);
+        return;
+      case 'buried':
+        if (this.holder?.lease?.workerId === hint.workerId) this.holder.lease.lose();
+        return;
+      case 'deaf':
+        this.reporter.log('warn', `New work is found by polling only: ${hint.reason}.`);
     }
   }
 
   private onTick(): void {
+    this.watchLag();
     this.sustainRunning();
-    if (this.workers.some((worker) => worker.running > 0)) void this.checkCancels();
+    if (this.running() > 0) void this.checkCancels();
+  }
+
+  /** A blocked event loop delays everything here, timeouts included, so it is worth a warning that names suspects. */
+  private watchLag(): void {
+    const now = performance.now();
+    const lagMs = Math.round(now - this.lastTick - tickMs);
+    this.lastTick = now;
+    this.lagMs = Math.max(0, lagMs);
+    if (lagMs < Math.min(longLagMs, this.options.leaseMs / 2)) return;
+    const suspects = this.workers.flatMap((worker) => worker.describeRunning());
+    this.reporter.log(
+      'warn',
+      `The event loop was blocked for ${lagMs} ms; running: ${suspects.slice(0, 10).join(', ') || 'no task'}. ` +
+        `Move long computations to a worker thread, or let them pause now and then.`,
+    );
   }
 
   private async checkCancels(): Promise<void> {

@@ -31,6 +31,7 @@ class MemoryLease implements Lease {
   private readonly timer: NodeJS.Timeout;
   private renewedUntil: number;
   private sustainedUntil = -Infinity;
+  private leased = true;
 
   constructor(
     readonly workerId: string,
@@ -56,7 +57,14 @@ class MemoryLease implements Lease {
     this.cease();
   }
 
+  lose(): void {
+    if (!this.leased) return;
+    this.cease();
+    this.events.lost();
+  }
+
   cease(): void {
+    this.leased = false;
     this.stopRenewing();
     this.renewedUntil = this.sustainedUntil = -Infinity;
     this.forget();
@@ -70,8 +78,7 @@ class MemoryLease implements Lease {
     if (this.remainingMs() > 0) {
       this.renewedUntil = this.now() + this.terms.leaseMs;
     } else {
-      this.cease();
-      this.events.lost();
+      this.lose();
     }
   }
 }

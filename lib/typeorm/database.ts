@@ -20,6 +20,7 @@ export type Run = (statement: Statement, values: readonly unknown[]) => Promise<
 const statementTimeoutMs = 30_000;
 const clientTimeoutMs = 35_000;
 const conflictTries = 5;
+const closeTimeoutMs = 1_500;
 
 /** Values come as text: what an application sets in pg's global type parsers must not reach the engine. */
 const asText = { getTypeParser: () => (value: string) => value };
@@ -60,8 +61,15 @@ export class Database {
     this.pool.on('error', () => {});
   }
 
+  /** Waits a moment for what is under way; what does not answer then is left to its timeout. */
   async close(): Promise<void> {
-    if (this.dataSource.isInitialized) await this.dataSource.destroy();
+    if (!this.dataSource.isInitialized) return;
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, closeTimeoutMs);
+    });
+    await Promise.race([this.dataSource.destroy(), patience]);
+    clearTimeout(timer);
   }
 
   /** Whether a transaction pooler stands between us and the server, as far as the connections made so far tell. */

@@ -53,6 +53,12 @@ export class PostgresLease implements Lease {
     Atomics.store(this.clocks, wantedUntil, process.hrtime.bigint() + nanoseconds(withinMs));
   }
 
+  lose(): void {
+    if (this.over) return;
+    this.stop();
+    this.events.lost();
+  }
+
   async end(): Promise<void> {
     if (this.over) return;
     this.stop();
@@ -114,12 +120,6 @@ export class PostgresLease implements Lease {
       },
       Math.max(10, this.remainingMs()),
     ).unref();
-  }
-
-  private lose(): void {
-    if (this.over) return;
-    this.stop();
-    this.events.lost();
   }
 
   private stop(): void {

@@ -54,6 +54,7 @@ export class PostgresNotifier {
     const rest = payload.slice(1);
     if (payload.startsWith('w')) this.listener({ kind: 'wake', queue: rest });
     else if (payload.startsWith('c')) this.listener({ kind: 'cancel', id: rest });
+    else if (payload.startsWith('b')) this.listener({ kind: 'buried', workerId: rest });
   }
 
   private probeLater(client: pg.Client): void {

@@ -239,12 +239,15 @@ export function taskSql(schema: string) {
         RETURNING t."id", t."queue", t."name", t."attempt", t."crashes"
       ), woken AS (
         ${wake('back')}
+      ), buried AS (
+        SELECT count(pg_notify(${channel}, 'b' || "id")) AS told FROM dead
       )
-      SELECT r.*, woken.told FROM (
+      SELECT r.*, told."count" FROM (SELECT woken.told + buried.told AS "count" FROM woken CROSS JOIN buried) told
+      LEFT JOIN (
         SELECT "id", "queue", "name", "attempt", "crashes", NULL AS "end" FROM back
         UNION ALL
         SELECT "id", "queue", "name", "attempt", "crashed", "end" FROM ended
-      ) r CROSS JOIN woken`,
+      ) r ON true`,
 
     /** $1 id. */
     queueOf: `SELECT "queue" FROM ${task} WHERE "id" = $1::uuid`,

@@ -157,14 +157,18 @@ export class TypeOrmTaskStore extends TaskStore {
     const rescued: RescuedTask[] = [];
     for (let found = rescueLimit; found === rescueLimit;) {
       const rows = await this.run('rescue', [leaseMs, maxCrashes, removeFailedOf, rescueLimit]);
-      // What somebody wanted cancelled ends so, and is no longer anybody's to rescue.
-      rescued.push(...rows.filter((row) => row[5] !== 'cancelled').map(rescuedTask));
+      // What somebody wanted cancelled ends so, and is no longer anybody's to rescue. No row at all has no id.
+      rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));
       found = rows.length;
     }
     return rescued;
   }
 
   async listen(listener: (hint: StoreHint) => void): Promise<() => Promise<void>> {
+    if (this.database.behindPooler) {
+      listener({ kind: 'deaf', reason: 'a transaction pooler passes on no NOTIFY' });
+      return async () => {};
+    }
     const notifier = new PostgresNotifier(this.connectionConfig(), this.statements.listen.text, listener);
     await notifier.start();
     return () => notifier.stop();
