@@ -1,3 +1,4 @@
+import { maxTimerMs } from './delay.js';
 import { Execution } from './execution.js';
 import { type Outcome, settle } from './settlement.js';
 import type { Settler } from './settler.js';
@@ -129,8 +130,8 @@ export class QueueWorker {
 
   /** Claims for `free` slots and starts what it gets. */
   private async claim(free: number): Promise<number> {
-    const lease = await this.context.lease();
-    if (this.stopping) return 0;
+    const lease = await this.heldLease();
+    if (!lease || this.stopping) return 0;
     const claimed = await this.context.store.claim({
       workerId: lease.workerId,
       queue: this.queue.name,
@@ -202,12 +203,26 @@ export class QueueWorker {
     }
   }
 
+  /** Undefined when the worker is to stop before there is one: while the database is away that may take long. */
+  private async heldLease(): Promise<Lease | undefined> {
+    const lease = this.context.lease();
+    while (!this.stopping) {
+      const held = await Promise.race([lease, this.freed()]);
+      if (held) return held;
+    }
+    return undefined;
+  }
+
   private async nextFreeSlot(): Promise<void> {
-    if (this.context.settler.overloaded) return this.context.settler.idle();
-    await new Promise<void>((resolve) => {
+    const { settler } = this.context;
+    await (settler.overloaded ? Promise.race([settler.idle(), this.freed()]) : this.freed());
+  }
+
+  /** Resolves when a slot becomes free or the worker is to stop. */
+  private freed(): Promise<void> {
+    return new Promise((resolve) => {
       this.slotFreed = resolve;
     });
-    this.slotFreed = () => {};
   }
 }
 
@@ -217,5 +232,5 @@ function attemptRef(task: ClaimedTask): AttemptRef {
 
 /** Spreads processes that started together: between 90 % and 110 %. */
 function jittered(ms: number): number {
-  return ms * (0.9 + Math.random() * 0.2);
+  return Math.min(ms * (0.9 + Math.random() * 0.2), maxTimerMs);
 }
