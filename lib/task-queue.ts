@@ -9,7 +9,7 @@ import { StoreUnavailableError } from './errors/store.errors.js';
 import type { BackgroundTaskClass, PayloadOf } from './interfaces/background-task-handler.interface.js';
 import type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
 import { checkEnqueueOptions } from './options/check-task-options.js';
-import { checkName, maxNameLength } from './options/checks.js';
+import { checkName, maxNameLength, shown } from './options/checks.js';
 import { checkFilter, checkPage } from './options/check-filter.js';
 import { defaultInstance } from './options/instance.js';
 import type { ResolvedOptions } from './options/resolve-options.js';
@@ -227,5 +227,5 @@ export class TaskQueue {
 }
 
 function nameOf(task: unknown): string {
-  return typeof task === 'function' ? `The class ${task.name || '(anonymous)'}` : `The value ${String(task)}`;
+  return typeof task === 'function' ? `The class ${task.name || '(anonymous)'}` : `The given task (${shown(task)})`;
 }

@@ -46,9 +46,13 @@ export function checkTaskOptions(taskName: string, options: unknown): void {
   checkOptions(`@BackgroundTask(${JSON.stringify(taskName)})`, options, taskChecks);
 }
 
+/** JavaScript's years reach further, but are then written in a way that PostgreSQL does not read. */
+const earliest = Date.parse('0001-01-01T00:00:00.000Z');
+const latest = Date.parse('9999-12-31T23:59:59.999Z');
+
 const scheduledAt: Check = (value) => {
-  const date = typeof value === 'string' || value instanceof Date ? new Date(value) : undefined;
-  return date && !Number.isNaN(date.getTime()) ? undefined : 'a valid Date or ISO string';
+  const time = typeof value === 'string' || value instanceof Date ? new Date(value).getTime() : Number.NaN;
+  return time >= earliest && time <= latest ? undefined : 'a valid Date or ISO string, from the year 1 to 9999';
 };
 
 /** The shape is the store's business. */

@@ -7,6 +7,10 @@ declare class Mailer {
   sendWelcome(userId: number, options?: { signal?: AbortSignal }): Promise<void>;
 }
 
+declare class Payments {
+  charge(orderId: string): Promise<'charged' | 'card declined'>;
+}
+
 declare class User {
   id: number;
   email: string;
@@ -14,4 +18,9 @@ declare class User {
 
 interface SignupForm {
   email: string;
+}
+
+/** The task of the README's first pages. */
+declare class SendWelcomeEmail {
+  run(payload: { userId: number }): Promise<void>;
 }
