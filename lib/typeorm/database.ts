@@ -147,6 +147,8 @@ export class Database {
    * that the pooler gave us, and a setting would stay behind in a session that others use next.
    */
   private async prepare(client: PoolClient): Promise<void> {
+    // The pool listens only while the client is idle; without a listener a server that dies would end the process.
+    client.on('error', () => {});
     const values = Object.entries(sessionSettings).flat();
     const pairs = Object.keys(sessionSettings).map((_, i) => `($${2 * i + 2}, $${2 * i + 3})`);
     const { processID } = client as unknown as { processID: number };
