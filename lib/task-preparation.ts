@@ -40,7 +40,8 @@ export async function prepareTasks(
   };
   const { schema } = declared;
   const tasks: NewTask[] = [];
-  for (const payload of payloads as unknown[]) {
+  // A copy: while an asynchronous schema is waited for, the caller may use the array for something else.
+  for (const payload of [...(payloads as unknown[])]) {
     const valid = schema ? await validated(name, schema, payload) : payload;
     const text = encodePayload(name, valid, maxPayloadBytes);
     const uniqueKey = options.uniqueKey ?? uniqueKeyOf(target, valid, text);

@@ -15,6 +15,7 @@ interface Pending<Item, Result> {
 export class GroupCommit<Item, Result> {
   private waiting: Pending<Item, Result>[] = [];
   private underWay = 0;
+  private itemsUnderWay = 0;
   private scheduled = false;
   private idleWaiters: (() => void)[] = [];
 
@@ -35,7 +36,7 @@ export class GroupCommit<Item, Result> {
 
   /** How many items wait or are under way. */
   get size(): number {
-    return this.waiting.length + this.underWay;
+    return this.waiting.length + this.itemsUnderWay;
   }
 
   submit(item: Item): Promise<Result> {
@@ -64,8 +65,10 @@ export class GroupCommit<Item, Result> {
 
   private async flush(batch: readonly Pending<Item, Result>[]): Promise<void> {
     this.underWay++;
+    this.itemsUnderWay += batch.length;
     await this.deliver(batch);
     this.underWay--;
+    this.itemsUnderWay -= batch.length;
     if (this.waiting.length > 0) this.schedule();
     else if (this.underWay === 0) for (const resolve of this.idleWaiters.splice(0)) resolve();
   }

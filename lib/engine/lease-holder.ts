@@ -48,14 +48,16 @@ export class LeaseHolder {
 
   private async register(): Promise<Lease> {
     let lost = false;
-    const lease: Lease = await this.store.lease(this.identify(), this.terms, {
+    let lease: Lease | undefined = undefined;
+    lease = await this.store.lease(this.identify(), this.terms, {
       lost: () => {
         lost = true;
-        this.replace(lease);
+        if (lease) this.replace(lease);
       },
       renewalFailed: (error) => this.events.failed('renew the lease', error),
     });
-    if (!lost) this.active = lease;
+    if (lost) throw new Error(`The lease of worker ${lease.workerId} was lost before it was held.`);
+    this.active = lease;
     return lease;
   }
 

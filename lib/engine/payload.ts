@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { types } from 'node:util';
 import { InvalidPayloadError } from '../errors/payload.errors.js';
+import { isInstance } from './is-instance.js';
 
 /** How large an encoded payload may be, in bytes, unless the options say otherwise: 1 MiB. */
 export const defaultMaxPayloadBytes = 1024 * 1024;
@@ -40,11 +41,11 @@ function stringify(task: string, payload: unknown): string {
   try {
     return JSON.stringify(payload, refuseLoss) ?? 'null';
   } catch (error) {
-    if (error instanceof Loss) throw new InvalidPayloadError(task, error.message);
-    if (error instanceof RangeError && error.message.includes('call stack')) {
+    if (isInstance(error, Loss)) throw new InvalidPayloadError(task, error.message);
+    if (isInstance(error, RangeError) && error.message.includes('call stack')) {
       throw new InvalidPayloadError(task, `it is nested deeper than ${maxPayloadDepth} levels`, { cause: error });
     }
-    const reason = error instanceof Error ? (error.message.split('\n')[0] ?? '') : 'something that is not an Error';
+    const reason = isInstance(error, Error) ? (error.message.split('\n')[0] ?? '') : 'something that is not an Error';
     throw new InvalidPayloadError(task, `encoding it threw: ${reason}`, { cause: error });
   }
 }

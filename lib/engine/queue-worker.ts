@@ -1,3 +1,4 @@
+import { maxTimerMs } from './delay.js';
 import { Execution } from './execution.js';
 import { Pace } from './pace.js';
 import { type Outcome, settle } from './settlement.js';
@@ -55,7 +56,7 @@ export class QueueWorker {
   private waiting: Held[] = [];
   private readonly pace = new Pace();
   private readonly signal = new WakeSignal();
-  private demandGrew: (() => void) | undefined;
+  private nudge: () => void = () => {};
   private stopping = false;
   private asleep = false;
   /** When each slot was reserved that has neither been accepted nor declined. */
@@ -114,7 +115,7 @@ export class QueueWorker {
     this.giveBack();
     this.signal.clear();
     this.signal.wake();
-    this.demandGrew?.();
+    this.nudge();
     await this.loop;
     this.loop = undefined;
   }
@@ -210,15 +211,19 @@ export class QueueWorker {
 
   /** Resolves when more tasks may be wanted. */
   private async demand(): Promise<void> {
-    if (this.context.settler.overloaded) return this.context.settler.idle();
-    await new Promise<void>((resolve) => {
-      this.demandGrew = resolve;
+    const { settler } = this.context;
+    await (settler.overloaded ? Promise.race([settler.idle(), this.nudged()]) : this.nudged());
+  }
+
+  /** Resolves when more tasks are wanted or the worker is to stop. */
+  private nudged(): Promise<void> {
+    return new Promise((resolve) => {
+      this.nudge = resolve;
     });
-    this.demandGrew = undefined;
   }
 
   private grow(): void {
-    if (this.demandGrew && this.wanted() > 0) this.demandGrew();
+    if (this.wanted() > 0) this.nudge();
   }
 
   private async sleep(ms: number): Promise<void> {
@@ -238,8 +243,8 @@ export class QueueWorker {
 
   /** Claims, and starts what it gets. */
   private async claim(limit: number): Promise<number> {
-    const lease = await this.context.lease();
-    if (this.stopping) return 0;
+    const lease = await this.heldLease();
+    if (!lease || this.stopping) return 0;
     const sentAt = (this.claimingSince = performance.now());
     const claimed = await this.claimFrom(lease, limit);
     // An empty claim is quicker than one that counts.
@@ -368,6 +373,16 @@ export class QueueWorker {
       this.giveBack();
     }, longestWaitAheadMs).unref();
   }
+
+  /** Undefined when the worker is to stop before there is one: while the database is away that may take long. */
+  private async heldLease(): Promise<Lease | undefined> {
+    const lease = this.context.lease();
+    while (!this.stopping) {
+      const held = await Promise.race([lease, this.nudged()]);
+      if (held) return held;
+    }
+    return undefined;
+  }
 }
 
 function attemptRef(task: ClaimedTask): AttemptRef {
@@ -376,5 +391,5 @@ function attemptRef(task: ClaimedTask): AttemptRef {
 
 /** Spreads processes that started together: between 90 % and 110 %. */
 function jittered(ms: number): number {
-  return ms * (0.9 + Math.random() * 0.2);
+  return Math.min(ms * (0.9 + Math.random() * 0.2), maxTimerMs);
 }

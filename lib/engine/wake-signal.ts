@@ -1,3 +1,5 @@
+import { maxTimerMs } from './delay.js';
+
 /** Later alarms than these are left to polling, so that a flood of retries cannot become a flood of timers. */
 const maxAlarms = 1_000;
 
@@ -18,12 +20,13 @@ export class WakeSignal {
   /** Wakes the sleeper in `ms` milliseconds, or lets polling do so when too many alarms are set. */
   wakeIn(ms: number): void {
     if (ms <= 0) return this.wake();
-    if (this.alarms.size >= maxAlarms || ms > 2 ** 31 - 1) return;
     // PostgreSQL's clock decides what is due; a few milliseconds later it surely is.
+    const laterMs = ms + 2;
+    if (this.alarms.size >= maxAlarms || laterMs > maxTimerMs) return;
     const alarm = setTimeout(() => {
       this.alarms.delete(alarm);
       this.wake();
-    }, ms + 2).unref();
+    }, laterMs).unref();
     this.alarms.add(alarm);
   }
 

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { maxTimerMs } from './delay.js';
 import type { Execution } from './execution.js';
 import { LeaseHolder } from './lease-holder.js';
 import { QueueWorker } from './queue-worker.js';
@@ -101,12 +102,7 @@ export class WorkerPool {
 
   /** Stops claiming; what runs goes on, with its lease renewed. Does nothing when no claims are made. */
   stop(): Promise<void> {
-    return this.next(async () => {
-      if (this.state !== 'running') return;
-      this.state = 'stopping';
-      // What a claim brings that comes back later still goes straight back to its queue.
-      await within(lastClaimMs, Promise.all(this.workers.map((worker) => worker.stop())));
-    });
+    return this.next(() => this.stopClaiming());
   }
 
   /**
@@ -118,9 +114,10 @@ export class WorkerPool {
    */
   async drain(options: { readonly graceMs?: number } = {}): Promise<void> {
     if (options.graceMs !== undefined) this.shortenGrace(options.graceMs);
-    await this.stop();
+    // One step: a start that is called meanwhile must not come between.
     await this.next(async () => {
       if (this.state === 'stopped') return;
+      await this.stopClaiming();
       this.state = 'draining';
       await this.finish(options.graceMs ?? this.options.shutdownGraceMs);
       this.state = 'stopped';
@@ -186,11 +183,13 @@ export class WorkerPool {
     const holder = new LeaseHolder(this.store, this.options, () => this.identity(busy), {
       lost: (lease) => {
         this.reporter.log('warn', `The lease of worker ${lease.workerId} is lost; its running tasks are given up.`);
+        this.sustainedUntil = 0;
         for (const worker of this.workers) worker.lose(lease);
       },
       failed,
     });
     await holder.begin();
+    this.sustainedUntil = 0;
     this.settler = settler;
     this.holder = holder;
     const context = {
@@ -228,6 +227,13 @@ export class WorkerPool {
     for (const worker of this.workers) worker.start();
   }
 
+  private async stopClaiming(): Promise<void> {
+    if (this.state !== 'running') return;
+    this.state = 'stopping';
+    // What a claim brings that comes back later still goes straight back to its queue.
+    await within(lastClaimMs, Promise.all(this.workers.map((worker) => worker.stop())));
+  }
+
   private async finish(graceMs: number): Promise<void> {
     const running = this.running();
     const graceOver = new Promise<void>((resolve) => {
@@ -248,15 +254,17 @@ export class WorkerPool {
   }
 
   private async leave(): Promise<void> {
-    await Promise.all(this.workers.map((worker) => worker.finished()));
-    await this.settler?.idle();
-    clearInterval(this.tick);
-    await Promise.allSettled([this.rescuer?.stop(), this.listening?.stop(), this.holder?.end()]);
+    // It may go on after the pool has stopped waiting for it: what the pool holds then may be its next start's.
+    const { workers, settler, tick, rescuer, listening, holder } = this;
+    await Promise.all(workers.map((worker) => worker.finished()));
+    await settler?.idle();
+    clearInterval(tick);
+    await Promise.allSettled([rescuer?.stop(), listening?.stop(), holder?.end()]);
   }
 
   private shortenGrace(graceMs: number): void {
     const end = this.endGrace;
-    if (end) setTimeout(end, graceMs).unref();
+    if (end) setTimeout(end, Math.min(graceMs, maxTimerMs)).unref();
   }
 
   private running(): number {
@@ -347,7 +355,7 @@ export class WorkerPool {
 async function within(ms: number, promise: Promise<unknown> | undefined): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
+    timer = setTimeout(resolve, Math.min(ms, maxTimerMs));
   });
   await Promise.race([promise, timeout]);
   clearTimeout(timer);

@@ -37,8 +37,7 @@ export function checkName(what: string, value: unknown, maxLength: number): void
 
 export const maxNameLength = 128;
 export const maxKeyLength = 255;
-/** The longest that a timer of Node can wait: about 24 days. */
-export const maxTimerMs = 2 ** 31 - 1;
+export { maxTimerMs } from '../engine/delay.js';
 
 export const name =
   (maxLength: number): Check =>

@@ -50,12 +50,17 @@ const pollIntervalMs = milliseconds(10, maxTimerMs);
 const retention = oneOf(...Object.values(RetentionMode));
 const interval = milliseconds(100, maxTimerMs);
 
-const connection: Check = (value) =>
+const connectionCheck: Check = (value) =>
   typeof value === 'string' && value !== '' ? undefined : object(value) && 'a postgres:// URL or TypeORM options';
 
+/** They shape the module, which stands before a factory is asked for its options; forRoot takes them out. */
+const beside: Check = () => 'given to forRoot() or forRootAsync() itself';
+
 const moduleChecks: Record<string, Check> = {
+  name: beside,
+  isGlobal: beside,
   dataSource: object,
-  connection,
+  connection: connectionCheck,
   store: object,
   embedded: object,
   schema: name(63),
@@ -107,13 +112,15 @@ export function resolveOptions(options: BackieModuleOptions, instance: string): 
         `or one late renewal loses the lease.`,
     );
   }
-  if (options.dataSource && options.connection) {
-    throw new InvalidOptionsError('BackieModule: give either dataSource or connection, not both.');
+  const { dataSource, connection, store, embedded } = options;
+  const sources = Object.entries({ dataSource, connection, store }).filter(([, source]) => source !== undefined);
+  if (sources.length > 1) {
+    const given = sources.map(([key]) => key).join(' or ');
+    throw new InvalidOptionsError(`BackieModule: give either ${given}, not both.`);
   }
-  const { dataSource, store, embedded } = options;
   return {
     instance,
-    source: { dataSource, connection: options.connection, store, embedded },
+    source: { dataSource, connection, store, embedded },
     schema: options.schema ?? (instance === defaultInstance ? defaultSchema : `${defaultSchema}_${instance}`),
     migrations: options.migrations ?? 'run',
     connectTimeoutMs: options.connectTimeoutMs ?? 30_000,

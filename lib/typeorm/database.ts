@@ -147,7 +147,7 @@ export class Database {
    * that the pooler gave us, and a setting would stay behind in a session that others use next.
    */
   private async prepare(client: PoolClient): Promise<void> {
-    // The pool listens only while the client is idle; without a listener a server that dies would end the process.
+    // The pool listens to idle clients only. One that breaks in use fails its statement, and must not end the process too.
     client.on('error', () => {});
     const values = Object.entries(sessionSettings).flat();
     const pairs = Object.keys(sessionSettings).map((_, i) => `($${2 * i + 2}, $${2 * i + 3})`);

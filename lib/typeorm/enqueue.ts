@@ -38,7 +38,8 @@ export function chunks(tasks: readonly NewTask[]): NewTask[][] {
  * the two statements: then the place is free, and the rest is tried again.
  *
  * @param wake Queues whose workers are told at the commit.
- * @param elsewhere Looks on another connection, for transactions whose snapshot is older than the holder.
+ * @param elsewhere Looks on another connection, for transactions whose snapshot is older than the holder. It looks first:
+ * what a SERIALIZABLE transaction reads itself counts as a dependency on all that is written beside it, and may abort it.
  */
 export async function enqueueChunk(
   run: Run,
@@ -57,13 +58,11 @@ export async function enqueueChunk(
       for (const { id } of open) if (!results.has(id)) results.set(id, { id, duplicate: false });
       return results;
     }
-    await findHolders(run, statements, open, results);
-    open = open.filter(({ id }) => !results.has(id));
-    if (elsewhere && open.length > 0) {
-      await findHolders(elsewhere, statements, open, results);
+    for (const look of elsewhere ? [elsewhere, run] : [run]) {
+      await findHolders(look, statements, open, results);
       open = open.filter(({ id }) => !results.has(id));
+      if (open.length === 0) return results;
     }
-    if (open.length === 0) return results;
   }
   throw new Error(`The unique keys of ${open.length} tasks changed hands ${maxTries} times while they were enqueued.`);
 }

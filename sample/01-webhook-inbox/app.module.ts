@@ -44,6 +44,8 @@ import { ReplayRun } from './replay/replay-run.entity.js';
         leaseMs: 5_000,
         heartbeatMs: 1_500,
         shutdownGraceMs: 5_000,
+        // Not a poisonous task but a reader of README.md is what kills this process time and again.
+        maxCrashes: 1_000,
       }),
     }),
     DeliveriesModule,

@@ -25,8 +25,6 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 
 const app = await NestFactory.create<NestExpressApplication>(AppModule, {
   rawBody: true,
-  // Keep-alive connections do not hold up the end. Whoever gets no answer sends again: that is what the ids are for.
-  forceCloseConnections: true,
   // The library warns of each retry; the progress line counts them.
   logger: ['error', 'fatal'],
 });

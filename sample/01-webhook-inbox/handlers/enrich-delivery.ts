@@ -22,9 +22,8 @@ export class EnrichDelivery implements BackgroundTaskHandler<EnrichDeliveryPaylo
   ) {}
 
   async run({ deliveryId, text }: EnrichDeliveryPayload, task: CurrentTask): Promise<void> {
-    const analysis = await this.textClient.analyse(text, { key: deliveryId, signal: task.signal });
-    await this.dataSource
-      .getRepository(Insight)
-      .upsert({ deliveryId, ...analysis, attempt: task.attempt }, ['deliveryId']);
+    const { attempt, signal } = task;
+    const analysis = await this.textClient.analyse(text, { key: deliveryId, attempt, signal });
+    await this.dataSource.getRepository(Insight).upsert({ deliveryId, ...analysis, attempt }, ['deliveryId']);
   }
 }

@@ -10,6 +10,7 @@ export interface SendOptions {
   readonly url: string;
   /** Milliseconds between two posts of one sender. */
   readonly pauseMs: number;
+  /** Ends the sending; a post that is under way still gets its answer. */
   readonly signal: AbortSignal;
 }
 
@@ -40,7 +41,7 @@ export class GithubSender {
     const sender = async (): Promise<void> => {
       for (const post of posts) {
         options.signal.throwIfAborted();
-        await this.post(post, options, answers);
+        await this.post(options.url, post, answers);
         if (options.pauseMs > 0) await delay(options.pauseMs, undefined, { signal: options.signal });
       }
     };
@@ -48,7 +49,7 @@ export class GithubSender {
     return answers;
   }
 
-  private async post(post: Post, { url, signal }: SendOptions, answers: Answers): Promise<void> {
+  private async post(url: string, post: Post, answers: Answers): Promise<void> {
     const body = JSON.stringify(post.payload);
     const response = await fetch(`${url}/webhooks/github`, {
       method: 'POST',
@@ -59,7 +60,6 @@ export class GithubSender {
         'x-hub-signature-256': sign(body, post.forged ? 'a guess' : this.secret),
       },
       body,
-      signal,
     });
     const answer = await response.text();
     if (post.forged && response.status === 401) answers.refused++;

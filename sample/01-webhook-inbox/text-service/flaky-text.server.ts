@@ -6,12 +6,12 @@ import { Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nest
 import { analyse } from './analyse.js';
 
 /**
- * Stands for somebody else's service, with somebody else's reliability: of each request, told apart by its
- * `X-Request-Key`, the first one or two calls fail, with a 503 or with a connection that breaks.
+ * Stands for somebody else's service, with somebody else's reliability: the first one or two attempts at each request
+ * fail, with a 503 or with a connection that breaks. It goes by the attempt's number, not by a memory of its own, which
+ * would be gone after a `kill -9`.
  */
 @Injectable()
 export class FlakyTextServer implements OnModuleInit, OnApplicationShutdown {
-  private readonly calls = new Map<string, number>();
   private readonly server = createServer((request, response) => {
     this.answer(request, response).catch(() => response.destroy());
   });
@@ -37,12 +37,10 @@ export class FlakyTextServer implements OnModuleInit, OnApplicationShutdown {
   private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await text(request);
     await delay(15);
-    const key = String(request.headers['x-request-key']);
-    const call = (this.calls.get(key) ?? 0) + 1;
-    this.calls.set(key, call);
-    if (call > failuresOf(key)) {
+    const attempt = Number(request.headers['x-attempt']);
+    if (attempt > failuresOf(String(request.headers['x-request-key']))) {
       response.setHeader('content-type', 'application/json').end(JSON.stringify(analyse(body)));
-    } else if (call === 1) {
+    } else if (attempt === 1) {
       response.writeHead(503).end('Come back later.');
     } else {
       response.destroy();
