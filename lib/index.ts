@@ -12,6 +12,7 @@ export type {
   Enqueued,
   FinishedState,
   NewTask,
+  Stored,
   StoredError,
   Task,
   TaskAttempt,
@@ -22,9 +23,11 @@ export type {
   AttemptReport,
   CancelOutcome,
   ClaimRequest,
+  Holding,
   Lease,
   LeaseEvents,
   LeaseTerms,
+  Listening,
   PageRequest,
   RescuedTask,
   RescueRequest,
@@ -37,7 +40,7 @@ export type {
   WorkerIdentity,
 } from './engine/task-store.js';
 export { WorkerPool } from './engine/worker-pool.js';
-export type { PoolState, WorkerPoolStatus } from './engine/worker-pool.js';
+export type { PoolState, SlotReservation, WorkerPoolStatus } from './engine/worker-pool.js';
 export {
   BackieError,
   ConnectionFailedError,

@@ -1,7 +1,16 @@
 import { backgroundTaskOf } from './decorators/background-task.decorator.js';
 import { GroupCommit } from './engine/group-commit.js';
 import { delay } from './engine/delay.js';
-import { keeps, RetentionMode, type Enqueued, type NewTask, type Task, TaskState } from './engine/task.js';
+import {
+  type ClaimedTask,
+  keeps,
+  RetentionMode,
+  type Enqueued,
+  type NewTask,
+  type Stored,
+  type Task,
+  TaskState,
+} from './engine/task.js';
 import type { PageRequest, TaskCounts, TaskFilter, TaskPage, TaskStore } from './engine/task-store.js';
 import type { WorkerPool } from './engine/worker-pool.js';
 import { UnknownTaskError } from './errors/configuration.errors.js';
@@ -30,7 +39,7 @@ const enqueueTries = 4;
 /** Enqueues tasks, and looks after those that are there. */
 export class TaskQueue {
   /** Calls outside transactions that come at the same time share one statement. */
-  private readonly commits: GroupCommit<NewTask, Enqueued>;
+  private readonly commits: GroupCommit<NewTask, Stored>;
 
   constructor(
     private readonly store: TaskStore,
@@ -75,11 +84,10 @@ export class TaskQueue {
     const [prepared] = await prepareTasks(this.target(task), [payload], options, this.options.maxPayloadBytes);
     if (!prepared) throw new Error('One payload gives one task.');
     const scope: unknown = options.manager ?? this.store.ambientScope();
-    const result =
-      scope === undefined ? await this.commits.submit(prepared) : (await this.store.enqueue([prepared], scope))[0];
-    if (!result) throw new Error('The store gives one result a task.');
-    this.store.afterCommit(scope, () => this.announce([prepared], [result]));
-    return result;
+    if (scope === undefined) return this.enqueueAlone(prepared);
+    const results = await this.store.enqueue([prepared], scope);
+    this.store.afterCommit(scope, () => this.announce([prepared], results));
+    return shown(results[0]);
   }
 
   /**
@@ -107,7 +115,7 @@ export class TaskQueue {
         ? await this.repeated((again) => this.store.enqueue(prepared, undefined, again))
         : await this.store.enqueue(prepared, scope);
     this.store.afterCommit(scope, () => this.announce(prepared, results));
-    return results;
+    return results.map(shown);
   }
 
   /** The task with this id, live or finished and kept; null when there is none. */
@@ -198,6 +206,22 @@ export class TaskQueue {
     return { ...metadata, priority: this.options.task.priority };
   }
 
+  /** An idle worker of this process gets the task handed over: it runs at the commit, without a claim of its own. */
+  private async enqueueAlone(task: NewTask): Promise<Enqueued> {
+    const due = 'inMs' in task.due && task.due.inMs === 0;
+    const slot = due ? this.pool.reserve(task.queue, task.name) : undefined;
+    try {
+      const stored = await this.commits.submit(slot ? { ...task, handTo: slot.workerId } : task);
+      this.announce([task], [stored]);
+      if (stored.handedAt === undefined) slot?.decline(false);
+      else slot?.accept(firstClaim(task, stored.handedAt));
+      return shown(stored);
+    } catch (error) {
+      slot?.decline(true);
+      throw error;
+    }
+  }
+
   /** A reply that was lost leaves open whether the commit happened; the ids make asking again harmless. */
   private async repeated<Result>(send: (again: boolean) => Promise<Result>): Promise<Result> {
     for (let tries = 1; ; tries++) {
@@ -211,12 +235,12 @@ export class TaskQueue {
     }
   }
 
-  private announce(tasks: readonly NewTask[], results: readonly Enqueued[]): void {
+  private announce(tasks: readonly NewTask[], results: readonly Stored[]): void {
     tasks.forEach(({ name, queue, due }, index) => {
       const result = results[index];
       if (!result) return;
       this.events.emit('enqueued', { id: result.id, name, queue, duplicate: result.duplicate });
-      if (result.duplicate) return;
+      if (result.duplicate || result.handedAt !== undefined) return;
       this.pool.wake(queue, 'inMs' in due ? due.inMs : due.at.getTime() - Date.now());
     });
   }
@@ -224,6 +248,22 @@ export class TaskQueue {
   private retentionOf(queue: string): RetentionMode {
     return this.options.queues.find(({ name }) => name === queue)?.retention ?? this.options.retention;
   }
+}
+
+/** A task as its first claim gave it, for one that was stored as claimed. */
+function firstClaim(task: NewTask, handedAt: number): ClaimedTask {
+  const { id, name, queue, priority, maxRetries, timeoutMs } = task;
+  return {
+    ...{ id, name, queue, priority, maxRetries, timeoutMs },
+    payload: JSON.parse(task.payload) as unknown,
+    ...{ attempt: 1, retries: 0, claimSeq: 1, createdAt: handedAt, scheduledAt: handedAt },
+  };
+}
+
+/** What the caller sees: how the store went about it is not its business. */
+function shown(stored: Stored | undefined): Enqueued {
+  if (!stored) throw new Error('The store gives one result a task.');
+  return { id: stored.id, duplicate: stored.duplicate };
 }
 
 function nameOf(task: unknown): string {

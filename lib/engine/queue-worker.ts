@@ -1,5 +1,6 @@
 import { maxTimerMs } from './delay.js';
 import { Execution } from './execution.js';
+import { Pace } from './pace.js';
 import { type Outcome, settle } from './settlement.js';
 import type { Settler } from './settler.js';
 import type { ClaimedTask } from './task.js';
@@ -15,33 +16,54 @@ export interface QueueWorkerContext {
   readonly reporter: EngineReporter;
   /** The lease to claim under; waits while a lost one is being replaced. */
   lease(): Promise<Lease>;
+  /** Whether hints of other processes arrive, so that an idle worker may poll less often. */
+  hinted(): boolean;
   /** Told before an attempt starts, so that the lease is sustained at least as long as it may run. */
   starting(execution: Execution): void;
   /** Told of failures of the store; they are retried, so that they only need reporting. */
   failed(doing: string, error: unknown): void;
 }
 
-/** One attempt under way, and the lease that covers it. */
-interface Run {
-  readonly execution: Execution;
+/** A task that this process holds, and the lease that covers it. */
+interface Held {
+  readonly task: ClaimedTask;
   readonly lease: Lease;
+}
+
+/** One attempt under way. */
+interface Run extends Held {
+  readonly execution: Execution;
   readonly over: Promise<unknown>;
 }
 
 const longestErrorPauseMs = 5_000;
+/** An idle worker that is told of new work polls less and less often, up to this many intervals apart. */
+const idleIntervals = 5;
+/** What was claimed ahead and has not started by now goes back: other processes may be idle. */
+const longestWaitAheadMs = 200;
 
 /**
- * Works one queue: claims as many tasks as it has free slots, runs them, hands their settlements on.
+ * Works one queue: claims tasks for its free slots and a few ahead, runs them, hands their settlements on.
  *
  * Claims share statements by demand: while one is under way, slots become free, and the next claim takes tasks for all
  * of them. A claim that comes back short has emptied the queue, so the loop sleeps until it is woken or polls again.
  */
 export class QueueWorker {
   private readonly runs = new Map<string, Run>();
+  /** Ended, but their settlement is not written yet. */
+  private readonly settling = new Set<string>();
+  /** Claimed ahead, in the order of their start. */
+  private waiting: Held[] = [];
+  private readonly pace = new Pace();
   private readonly signal = new WakeSignal();
-  private slotFreed: () => void = () => {};
+  private nudge: () => void = () => {};
   private stopping = false;
+  private asleep = false;
+  /** When each slot was reserved that has neither been accepted nor declined. */
+  private readonly reservedSince: number[] = [];
+  private claimingSince = Infinity;
   private loop: Promise<void> | undefined;
+  private giveBackTimer: NodeJS.Timeout | undefined;
 
   constructor(
     readonly queue: QueueDefinition,
@@ -53,6 +75,23 @@ export class QueueWorker {
     return this.runs.size;
   }
 
+  /** How many tasks are claimed ahead of a free slot. */
+  get prefetched(): number {
+    return this.waiting.length;
+  }
+
+  /** Adds the ids of all tasks that this worker knows it holds. */
+  collectHeld(into: Set<string>): void {
+    for (const id of this.runs.keys()) into.add(id);
+    for (const id of this.settling) into.add(id);
+    for (const { task } of this.waiting) into.add(task.id);
+  }
+
+  /** Monotonic milliseconds since when a claim or a reserved enqueue has been under way; Infinity when none is. */
+  get pendingSince(): number {
+    return Math.min(this.claimingSince, ...this.reservedSince);
+  }
+
   /** Monotonic milliseconds at which the last running attempt times out; 0 when none runs. */
   get latestDeadline(): number {
     let latest = 0;
@@ -62,7 +101,7 @@ export class QueueWorker {
 
   /** The tasks that run, for the log. */
   describeRunning(): string[] {
-    return [...this.runs.values()].map(({ execution: { task } }) => `"${task.name}" ${task.id}`);
+    return [...this.runs.values()].map(({ task }) => `"${task.name}" ${task.id}`);
   }
 
   start(): void {
@@ -70,12 +109,13 @@ export class QueueWorker {
     this.loop ??= this.work();
   }
 
-  /** Resolves when no claim is under way and none will follow; what runs goes on running. */
+  /** Resolves when no claim is under way and none will follow; what runs goes on running, what waits goes back. */
   async stop(): Promise<void> {
     this.stopping = true;
+    this.giveBack();
     this.signal.clear();
     this.signal.wake();
-    this.slotFreed();
+    this.nudge();
     await this.loop;
     this.loop = undefined;
   }
@@ -88,6 +128,28 @@ export class QueueWorker {
     if (!this.stopping) this.signal.wakeIn(ms);
   }
 
+  /**
+   * Keeps a slot for a task that is about to be enqueued, so that it can be stored as claimed already: only when this
+   * worker would claim it at once anyway, since it has emptied its queue and has a slot to spare. Follow with `accept`
+   * or `decline`.
+   */
+  reserve(name: string): boolean {
+    if (!this.asleep || this.stopping || this.free <= 0 || !this.tasks.has(name)) return false;
+    this.reservedSince.push(performance.now());
+    return true;
+  }
+
+  /** Runs a task that was stored as claimed by this worker. */
+  accept(task: ClaimedTask, lease: Lease): void {
+    this.reservedSince.shift();
+    this.take([task], lease);
+  }
+
+  decline(): void {
+    this.reservedSince.shift();
+    this.grow();
+  }
+
   /** Resolves when every attempt that runs now is over. Its settlement may still be under way. */
   async finished(): Promise<void> {
     await Promise.all([...this.runs.values()].map((run) => run.over));
@@ -98,28 +160,35 @@ export class QueueWorker {
     for (const { execution } of this.runs.values()) execution.interrupt();
   }
 
-  /** Cancels the attempt of this task, if it runs here. */
+  /** Cancels the attempt of this task, if it runs here. What only waits here goes back, where it ends as cancelled. */
   cancel(id: string): void {
     this.runs.get(id)?.execution.cancel();
+    const waiting = this.waiting.find(({ task }) => task.id === id);
+    if (!waiting) return;
+    this.waiting.splice(this.waiting.indexOf(waiting), 1);
+    this.release(waiting);
   }
 
-  /** Ends every attempt that this lease covered. */
+  /** Ends every attempt that this lease covered, and forgets what waited under it. */
   lose(lease: Lease): void {
+    this.waiting = this.waiting.filter((held) => held.lease !== lease);
     for (const run of this.runs.values()) if (run.lease === lease) run.execution.lose();
   }
 
   private async work(): Promise<void> {
     let errorPauseMs = 0;
+    let emptyClaims = 0;
     while (!this.stopping) {
-      const free = this.queue.concurrency - this.runs.size;
-      if (free <= 0 || this.context.settler.overloaded) {
-        await this.nextFreeSlot();
+      const wanted = this.wanted();
+      if (wanted === 0) {
+        await this.demand();
         continue;
       }
       try {
-        const claimed = await this.claim(free);
+        const claimed = await this.claim(wanted);
         errorPauseMs = 0;
-        if (claimed < free && !this.stopping) await this.signal.sleep(jittered(this.queue.pollIntervalMs));
+        emptyClaims = claimed > 0 ? 0 : emptyClaims + 1;
+        if (claimed < wanted) await this.sleep(await this.restMs(emptyClaims));
       } catch (error) {
         this.context.failed(`claim from queue "${this.queue.name}"`, error);
         errorPauseMs = Math.min(Math.max(errorPauseMs * 2, 100), longestErrorPauseMs);
@@ -128,39 +197,112 @@ export class QueueWorker {
     }
   }
 
-  /** Claims for `free` slots and starts what it gets. */
-  private async claim(free: number): Promise<number> {
+  /** How many tasks to claim now: for free slots, and ahead of them once half of what was ahead has started. */
+  private wanted(): number {
+    if (this.context.settler.overloaded) return 0;
+    const ahead = this.pace.ahead(this.queue.concurrency);
+    const wanted = this.free + ahead - this.waiting.length;
+    return wanted > 0 && (this.free > 0 || this.waiting.length <= ahead / 2) ? wanted : 0;
+  }
+
+  private get free(): number {
+    return this.queue.concurrency - this.runs.size - this.reservedSince.length;
+  }
+
+  /** Resolves when more tasks may be wanted. */
+  private async demand(): Promise<void> {
+    const { settler } = this.context;
+    await (settler.overloaded ? Promise.race([settler.idle(), this.nudged()]) : this.nudged());
+  }
+
+  /** Resolves when more tasks are wanted or the worker is to stop. */
+  private nudged(): Promise<void> {
+    return new Promise((resolve) => {
+      this.nudge = resolve;
+    });
+  }
+
+  private grow(): void {
+    if (this.wanted() > 0) this.nudge();
+  }
+
+  private async sleep(ms: number): Promise<void> {
+    if (this.stopping) return;
+    this.asleep = true;
+    await this.signal.sleep(jittered(ms));
+    this.asleep = false;
+  }
+
+  /** How long to sleep after a claim that emptied the queue. */
+  private async restMs(emptyClaims: number): Promise<number> {
+    const { pollIntervalMs, name } = this.queue;
+    if (emptyClaims < 2 || !this.context.hinted()) return pollIntervalMs;
+    const dueInMs = await this.context.store.nextDueMs(name);
+    return Math.min(pollIntervalMs * Math.min(emptyClaims, idleIntervals), dueInMs ?? Infinity);
+  }
+
+  /** Claims, and starts what it gets. */
+  private async claim(limit: number): Promise<number> {
     const lease = await this.heldLease();
     if (!lease || this.stopping) return 0;
-    const claimed = await this.context.store.claim({
-      workerId: lease.workerId,
-      queue: this.queue.name,
-      names: [...this.tasks.keys()],
-      limit: free,
-    });
+    const sentAt = (this.claimingSince = performance.now());
+    const claimed = await this.claimFrom(lease, limit);
+    // An empty claim is quicker than one that counts.
+    if (claimed.length > 0) this.pace.claimed(performance.now() - sentAt);
     // A lease that ended meanwhile takes its claims along: they are somebody else's to rescue.
     if (lease.remainingMs() <= 0) return 0;
-    for (const task of claimed) this.run(task, lease);
+    this.take(claimed, lease);
     return claimed.length;
   }
 
-  private run(task: ClaimedTask, lease: Lease): void {
+  private async claimFrom(lease: Lease, limit: number): Promise<ClaimedTask[]> {
+    try {
+      return await this.context.store.claim({
+        workerId: lease.workerId,
+        queue: this.queue.name,
+        names: [...this.tasks.keys()],
+        limit,
+        startNow: Math.max(0, this.free),
+      });
+    } finally {
+      this.claimingSince = Infinity;
+    }
+  }
+
+  /** Starts tasks as far as slots are free; the rest waits its turn. */
+  private take(tasks: readonly ClaimedTask[], lease: Lease): void {
+    for (const task of tasks) this.waiting.push({ task, lease });
+    if (this.stopping) return this.giveBack();
+    this.fill();
+    if (this.waiting.length > 0) this.watchWaiting();
+  }
+
+  private fill(): void {
+    let next: Held | undefined;
+    let started = 0;
+    while (this.runs.size < this.queue.concurrency && (next = this.waiting[started])) {
+      started++;
+      this.run(next);
+    }
+    if (started > 0) this.waiting.splice(0, started);
+  }
+
+  private run({ task, lease }: Held): void {
     const definition = this.tasks.get(task.name);
-    if (!definition) return;
+    if (!definition) return this.release({ task, lease });
     const execution = new Execution(task, {
       maxRetries: task.maxRetries ?? definition.maxRetries,
       timeoutMs: task.timeoutMs ?? definition.timeoutMs ?? this.queue.executionTimeoutMs,
     });
-    if (this.stopping) execution.interrupt();
-    else {
-      this.context.starting(execution);
-      this.context.reporter.event('started', attemptRef(task));
-    }
+    this.context.starting(execution);
+    this.context.reporter.event('started', attemptRef(task));
     const over = execution.run(definition.handler);
-    this.runs.set(task.id, { execution, lease, over });
+    this.runs.set(task.id, { task, execution, lease, over });
     void over.then((outcome) => {
       this.runs.delete(task.id);
-      this.slotFreed();
+      this.pace.ran(performance.now() - execution.startedAt);
+      if (!this.stopping) this.fill();
+      this.grow();
       // Not awaited by the slot: its next task may start while this outcome is being written.
       return this.finish(execution, definition, lease, outcome);
     });
@@ -173,7 +315,7 @@ export class QueueWorker {
     outcome: Outcome,
   ): Promise<void> {
     const { task, limits } = execution;
-    const { reporter, settler } = this.context;
+    const { reporter } = this.context;
     if (outcome.kind === 'lost') return reporter.event('lost', attemptRef(task));
     const durationMs = performance.now() - execution.startedAt;
     const settlement = settle(task, outcome, {
@@ -182,8 +324,9 @@ export class QueueWorker {
       retention: this.queue.retention,
       random: Math.random,
     });
-    if ((await settler.settle(lease, settlement)) === 'lost') return reporter.event('lost', attemptRef(task));
+    const verdict = await this.write(lease, settlement);
     const ref = attemptRef(task);
+    if (verdict === 'lost') return reporter.event('lost', ref);
     const error = 'error' in outcome ? outcome.error : undefined;
     switch (settlement.kind) {
       case 'release':
@@ -203,26 +346,42 @@ export class QueueWorker {
     }
   }
 
+  private async write(lease: Lease, settlement: Parameters<Settler['settle']>[1]) {
+    this.settling.add(settlement.id);
+    const verdict = await this.context.settler.settle(lease, settlement);
+    this.settling.delete(settlement.id);
+    return verdict;
+  }
+
+  private release({ task, lease }: Held): void {
+    void this.write(lease, { kind: 'release', id: task.id, queue: task.queue, claimSeq: task.claimSeq });
+  }
+
+  private giveBack(): void {
+    clearTimeout(this.giveBackTimer);
+    for (const held of this.waiting.splice(0)) this.release(held);
+  }
+
+  /** Tasks that were thought to be short may turn out long: what waits behind them must not wait with them. */
+  private watchWaiting(): void {
+    const first = this.waiting[0];
+    clearTimeout(this.giveBackTimer);
+    this.giveBackTimer = setTimeout(() => {
+      if (this.waiting.length === 0) return;
+      if (this.waiting[0] !== first) return this.watchWaiting();
+      this.pace.stalled(longestWaitAheadMs);
+      this.giveBack();
+    }, longestWaitAheadMs).unref();
+  }
+
   /** Undefined when the worker is to stop before there is one: while the database is away that may take long. */
   private async heldLease(): Promise<Lease | undefined> {
     const lease = this.context.lease();
     while (!this.stopping) {
-      const held = await Promise.race([lease, this.freed()]);
+      const held = await Promise.race([lease, this.nudged()]);
       if (held) return held;
     }
     return undefined;
-  }
-
-  private async nextFreeSlot(): Promise<void> {
-    const { settler } = this.context;
-    await (settler.overloaded ? Promise.race([settler.idle(), this.freed()]) : this.freed());
-  }
-
-  /** Resolves when a slot becomes free or the worker is to stop. */
-  private freed(): Promise<void> {
-    return new Promise((resolve) => {
-      this.slotFreed = resolve;
-    });
   }
 }
 

@@ -1,4 +1,4 @@
-import type { ClaimedTask, Enqueued, FinishedState, NewTask, Task, TaskAttempt, TaskState } from './task.js';
+import type { ClaimedTask, FinishedState, NewTask, Stored, Task, TaskAttempt, TaskState } from './task.js';
 
 /** How a claimed task goes on. Each names the claim that it ends, so that a stale one changes nothing. */
 export type Settlement = SettledClaim &
@@ -31,6 +31,24 @@ export interface ClaimRequest {
   readonly names: readonly string[];
   /** At least 1. */
   readonly limit: number;
+  /**
+   * How many of them start at once; the rest is claimed ahead, and no crash of this worker counts against it.
+   * @default limit
+   */
+  readonly startNow?: number;
+}
+
+/** A task that a worker holds according to the store. */
+export interface Holding extends SettledClaim {
+  /** Whether somebody wants it cancelled. */
+  readonly cancelRequested: boolean;
+}
+
+/** A subscription to hints. */
+export interface Listening {
+  /** Whether hints arrive at the moment, as far as is known. */
+  readonly live: boolean;
+  stop(): Promise<void>;
 }
 
 /** One process that works, as it registers itself. */
@@ -93,8 +111,8 @@ export interface RescuedTask {
 
 /** What a store tells its listeners. A hint, never needed: it may be lost, doubled or late. */
 export type StoreHint =
-  /** Something may be due on this queue; without a queue: on any, for instance after a new connection. */
-  | { readonly kind: 'wake'; readonly queue?: string }
+  /** Something is due on this queue in so many milliseconds; without a queue: on any, after a new connection. */
+  | { readonly kind: 'wake'; readonly queue?: string; readonly inMs?: number }
   /** A running task is to be cancelled. */
   | { readonly kind: 'cancel'; readonly id: string }
   /** A worker was taken for dead, and its tasks were given away. */
@@ -153,7 +171,7 @@ export abstract class TaskStore {
    * finished, is left as it is. Without it only live ids are sure to be noticed.
    * @returns One result a task, in their order.
    */
-  abstract enqueue(tasks: readonly NewTask[], scope?: unknown, again?: boolean): Promise<Enqueued[]>;
+  abstract enqueue(tasks: readonly NewTask[], scope?: unknown, again?: boolean): Promise<Stored[]>;
   /**
    * Runs `effect` once the transaction of `scope` has committed, never if it rolls back; at once without a scope.
    */
@@ -167,13 +185,15 @@ export abstract class TaskStore {
   abstract claim(request: ClaimRequest): Promise<ClaimedTask[]>;
   /** Applies settlements; the ids that are missing in the answer are lost: another claim has taken their place. */
   abstract settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>>;
-  /** Which of the worker's running tasks somebody wants cancelled. */
-  abstract cancelRequests(workerId: string): Promise<readonly string[]>;
+  /** What the worker holds: to learn what is to be cancelled, and to find claims whose reply was lost. */
+  abstract holdings(workerId: string): Promise<readonly Holding[]>;
+  /** Milliseconds until the next ready task of the queue falls due that is not due yet; null when there is none. */
+  abstract nextDueMs(queue: string): Promise<number | null>;
   /** Gives the tasks of dead workers back to their queues; any process may call it at any time. */
   abstract rescue(request: RescueRequest): Promise<readonly RescuedTask[]>;
 
-  /** Tells of new work until the returned function is called. Never throws; polling alone suffices. */
-  abstract listen(listener: (hint: StoreHint) => void): Promise<() => Promise<void>>;
+  /** Tells of new work until it is stopped. Never throws; polling alone suffices. */
+  abstract listen(listener: (hint: StoreHint) => void): Promise<Listening>;
 
   abstract find(id: string): Promise<Task | null>;
   abstract list(filter: TaskFilter, page: PageRequest): Promise<TaskPage>;

@@ -114,6 +114,11 @@ export interface NewTask {
   readonly timeoutMs: number | null;
   /** Due this many milliseconds from now by the database's clock, or at a fixed time. */
   readonly due: { readonly inMs: number } | { readonly at: Date };
+  /**
+   * Store it as claimed by this worker already, unless the queue is paused or the worker's lease has ended: its first
+   * claim, which spares a round trip when the worker is idle.
+   */
+  readonly handTo?: string;
 }
 
 /** What became of one task that was to be stored. */
@@ -122,6 +127,15 @@ export interface Enqueued {
   readonly id: string;
   /** True when an equal unique task already stood in its place. */
   readonly duplicate: boolean;
+}
+
+/** What became of one task, as the store tells it. */
+export interface Stored extends Enqueued {
+  /**
+   * When it was stored as claimed by the worker of `handTo`, with claim number and attempt 1: milliseconds since 1970 by
+   * the store's clock. Absent when it was not.
+   */
+  readonly handedAt?: number;
 }
 
 /** A task that a worker holds. */

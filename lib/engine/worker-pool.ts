@@ -5,9 +5,11 @@ import { LeaseHolder } from './lease-holder.js';
 import { QueueWorker } from './queue-worker.js';
 import { Rescuer } from './rescuer.js';
 import { Settler } from './settler.js';
+import type { ClaimedTask } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { EngineReporter } from './task-event.js';
-import type { LeaseTerms, StoreHint, TaskStore } from './task-store.js';
+import { Audit } from './audit.js';
+import type { LeaseTerms, Listening, StoreHint, TaskStore } from './task-store.js';
 
 export interface WorkerPoolOptions extends LeaseTerms {
   readonly queues: readonly QueueDefinition[];
@@ -16,6 +18,14 @@ export interface WorkerPoolOptions extends LeaseTerms {
   readonly maxCrashes: number;
   readonly version: string;
   readonly newId: () => string;
+}
+
+/** A slot that is kept for a task about to be enqueued. */
+export interface SlotReservation {
+  readonly workerId: string;
+  accept(task: ClaimedTask): void;
+  /** @param unsure The enqueue failed without an answer: the task may be there, and claimed. */
+  decline(unsure: boolean): void;
 }
 
 export type PoolState = 'stopped' | 'running' | 'stopping' | 'draining';
@@ -29,7 +39,12 @@ export interface WorkerPoolStatus {
   readonly leaseRemainingMs: number | null;
   /** By how many milliseconds the event loop was late within the last second. */
   readonly loopLagMs: number;
-  readonly queues: readonly { readonly name: string; readonly concurrency: number; readonly running: number }[];
+  readonly queues: readonly {
+    readonly name: string;
+    readonly concurrency: number;
+    readonly running: number;
+    readonly prefetched: number;
+  }[];
   /** The latest failure of the store, or null; the pool goes on trying. */
   readonly lastError: { readonly doing: string; readonly message: string; readonly at: Date } | null;
 }
@@ -58,7 +73,8 @@ export class WorkerPool {
   private settler: Settler | undefined;
   private holder: LeaseHolder | undefined;
   private rescuer: Rescuer | undefined;
-  private unlisten: (() => Promise<void>) | undefined;
+  private audit: Audit | undefined;
+  private listening: Listening | undefined;
   private tick: NodeJS.Timeout | undefined;
   private endGrace: (() => void) | undefined;
   private sustainedUntil = 0;
@@ -66,7 +82,6 @@ export class WorkerPool {
   private lagMs = 0;
   private lastError: WorkerPoolStatus['lastError'] = null;
   private lastErrorLoggedAt = -Infinity;
-  private checkingCancels = false;
 
   constructor(
     private readonly store: TaskStore,
@@ -116,7 +131,9 @@ export class WorkerPool {
       workerId: lease?.workerId ?? null,
       leaseRemainingMs: lease ? Math.max(0, lease.remainingMs()) : null,
       loopLagMs: this.lagMs,
-      queues: this.workers.map(({ queue, running }) => ({ name: queue.name, concurrency: queue.concurrency, running })),
+      queues: this.workers.map(({ queue, running, prefetched }) => {
+        return { name: queue.name, concurrency: queue.concurrency, running, prefetched };
+      }),
       lastError: this.lastError,
     };
   }
@@ -126,6 +143,24 @@ export class WorkerPool {
     for (const worker of this.workers) {
       if (queue === undefined || worker.queue.name === queue) worker.wakeIn(inMs);
     }
+  }
+
+  /**
+   * Keeps a free slot for a task that is about to be enqueued, when this process would run it at once anyway. The task
+   * is then stored as claimed already. Give the slot back by `accept` or `decline`.
+   */
+  reserve(queue: string, name: string): SlotReservation | undefined {
+    const lease = this.holder?.lease;
+    const worker = this.workers.find((one) => one.queue.name === queue);
+    if (!worker || !lease || lease.remainingMs() <= 0 || !worker.reserve(name)) return undefined;
+    return {
+      workerId: lease.workerId,
+      accept: (task) => worker.accept(task, lease),
+      decline: (unsure) => {
+        worker.decline();
+        if (unsure) this.audit?.suspect();
+      },
+    };
   }
 
   /** Start, stop and drain follow each other, whoever calls them when. */
@@ -139,7 +174,11 @@ export class WorkerPool {
     const tasks = this.tasks();
     // Any registered task may be enqueued on any queue, so every queue is worked, unless there is nothing to run at all.
     const busy = tasks.size > 0 ? this.options.queues : [];
-    const failed = (doing: string, error: unknown) => this.report(doing, error);
+    const failed = (doing: string, error: unknown) => {
+      // Whatever failed without an answer may have happened all the same.
+      this.audit?.suspect();
+      this.report(doing, error);
+    };
     const settler = new Settler(this.store, this.reporter);
     const holder = new LeaseHolder(this.store, this.options, () => this.identity(busy), {
       lost: (lease) => {
@@ -158,11 +197,13 @@ export class WorkerPool {
       settler,
       reporter: this.reporter,
       lease: () => holder.held(),
+      hinted: () => this.listening?.live ?? false,
       starting: (execution: Execution) => this.sustain(execution),
       failed,
     };
     this.workers = busy.map((queue) => new QueueWorker(queue, tasks, context));
-    this.unlisten = await this.store.listen((hint) => this.take(hint));
+    this.audit = new Audit(this.store, settler, this.workers, () => holder.lease, failed);
+    this.listening = await this.store.listen((hint) => this.take(hint));
     this.rescuer = new Rescuer(
       this.store,
       this.options.heartbeatMs,
@@ -205,7 +246,7 @@ export class WorkerPool {
     // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
     await within(lastWritesMs, this.leave());
     this.workers = [];
-    this.settler = this.holder = this.rescuer = this.unlisten = undefined;
+    this.settler = this.holder = this.rescuer = this.audit = this.listening = undefined;
     this.reporter.log(
       'log',
       `Stopped: ${running - unfinished} running tasks finished, ${unfinished} went back to their queues.`,
@@ -214,11 +255,11 @@ export class WorkerPool {
 
   private async leave(): Promise<void> {
     // It may go on after the pool has stopped waiting for it: what the pool holds then may be its next start's.
-    const { workers, settler, tick, rescuer, unlisten, holder } = this;
+    const { workers, settler, tick, rescuer, listening, holder } = this;
     await Promise.all(workers.map((worker) => worker.finished()));
     await settler?.idle();
     clearInterval(tick);
-    await Promise.allSettled([rescuer?.stop(), unlisten?.(), holder?.end()]);
+    await Promise.allSettled([rescuer?.stop(), listening?.stop(), holder?.end()]);
   }
 
   private shortenGrace(graceMs: number): void {
@@ -233,7 +274,7 @@ export class WorkerPool {
   private take(hint: StoreHint): void {
     switch (hint.kind) {
       case 'wake':
-        return this.wake(hint.queue);
+        return this.wake(hint.queue, hint.inMs);
       case 'cancel':
         for (const worker of this.workers) worker.cancel(hint.id);
         return;
@@ -248,7 +289,7 @@ export class WorkerPool {
   private onTick(): void {
     this.watchLag();
     this.sustainRunning();
-    if (this.running() > 0) void this.checkCancels();
+    void this.audit?.check();
   }
 
   /** A blocked event loop delays everything here, timeouts included, so it is worth a warning that names suspects. */
@@ -264,21 +305,6 @@ export class WorkerPool {
       `The event loop was blocked for ${lagMs} ms; running: ${suspects.slice(0, 10).join(', ') || 'no task'}. ` +
         `Move long computations to a worker thread, or let them pause now and then.`,
     );
-  }
-
-  private async checkCancels(): Promise<void> {
-    const lease = this.holder?.lease;
-    if (!lease || this.checkingCancels) return;
-    this.checkingCancels = true;
-    try {
-      for (const id of await this.store.cancelRequests(lease.workerId)) {
-        for (const worker of this.workers) worker.cancel(id);
-      }
-    } catch (error) {
-      this.report('look for cancelled tasks', error);
-    } finally {
-      this.checkingCancels = false;
-    }
   }
 
   /** The lease must outlive the longest attempt even if the event loop is blocked, but not a loop that never returns. */

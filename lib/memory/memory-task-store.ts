@@ -1,9 +1,11 @@
 import type {
   CancelOutcome,
   ClaimRequest,
+  Holding,
   Lease,
   LeaseEvents,
   LeaseTerms,
+  Listening,
   PageRequest,
   RescuedTask,
   RescueRequest,
@@ -15,7 +17,7 @@ import type {
   WorkerIdentity,
 } from '../engine/task-store.js';
 import { TaskStore } from '../engine/task-store.js';
-import { type ClaimedTask, type Enqueued, type NewTask, type StoredError, type Task } from '../engine/task.js';
+import { type ClaimedTask, type NewTask, type Stored, type StoredError, type Task } from '../engine/task.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { Hints } from './hints.js';
@@ -66,18 +68,23 @@ export class MemoryTaskStore extends TaskStore {
     return false;
   }
 
-  async enqueue(tasks: readonly NewTask[], scope?: unknown): Promise<Enqueued[]> {
+  async enqueue(tasks: readonly NewTask[], scope?: unknown): Promise<Stored[]> {
     this.assertOpen();
     assertNoScope(scope);
     const now = this.now();
     const due = new Set<string>();
     // All are made before the first is stored, so that one that cannot be made leaves no others behind.
     const made = tasks.map((task) => newStoredTask(task, now));
-    const results = made.map((task): Enqueued => {
+    const results = made.map((task, index): Stored => {
       if (this.tasks.get(task.id)) return { id: task.id, duplicate: false };
       const holder = this.tasks.keyHolder(task);
       if (holder !== undefined) return { id: holder, duplicate: true };
       this.tasks.insert(task);
+      const handTo = tasks[index]?.handTo;
+      if (handTo !== undefined && !this.paused.has(task.queue) && this.workers.isAlive(handTo)) {
+        this.tasks.hand(task, handTo, now);
+        return { id: task.id, duplicate: false, handedAt: now };
+      }
       if (task.scheduledAt <= now) due.add(task.queue);
       return { id: task.id, duplicate: false };
     });
@@ -99,10 +106,10 @@ export class MemoryTaskStore extends TaskStore {
     return this.workers.register(worker, terms, events);
   }
 
-  async claim({ workerId, queue, names, limit }: ClaimRequest): Promise<ClaimedTask[]> {
+  async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
     this.assertOpen();
-    if (this.paused.has(queue) || !this.workers.isAlive(workerId)) return [];
-    return this.tasks.claim(queue, names, limit, workerId, this.now()).map(asClaimedTask);
+    if (this.paused.has(request.queue) || !this.workers.isAlive(request.workerId)) return [];
+    return this.tasks.claim(request, this.now()).map(asClaimedTask);
   }
 
   async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>> {
@@ -121,12 +128,22 @@ export class MemoryTaskStore extends TaskStore {
     return settled;
   }
 
-  async cancelRequests(workerId: string): Promise<readonly string[]> {
+  async holdings(workerId: string): Promise<readonly Holding[]> {
     this.assertOpen();
-    return this.tasks
-      .heldBy(workerId)
-      .filter((task) => task.cancelRequest)
-      .map((task) => task.id);
+    return this.tasks.heldBy(workerId).map(({ id, queue, claimSeq, cancelRequest }) => {
+      return { id, queue, claimSeq, cancelRequested: cancelRequest !== null };
+    });
+  }
+
+  async nextDueMs(queue: string): Promise<number | null> {
+    this.assertOpen();
+    const now = this.now();
+    let next = Infinity;
+    for (const task of this.tasks.all()) {
+      if (task.queue === queue && task.state === 'ready' && task.scheduledAt > now)
+        next = Math.min(next, task.scheduledAt);
+    }
+    return next === Infinity ? null : Math.ceil(next - now);
   }
 
   async rescue(request: RescueRequest): Promise<readonly RescuedTask[]> {
@@ -138,9 +155,9 @@ export class MemoryTaskStore extends TaskStore {
     return rescued;
   }
 
-  async listen(listener: (hint: StoreHint) => void): Promise<() => Promise<void>> {
+  async listen(listener: (hint: StoreHint) => void): Promise<Listening> {
     const stop = this.hints.listen(listener);
-    return async () => stop();
+    return { live: true, stop: async () => stop() };
   }
 
   async find(id: string): Promise<Task | null> {
@@ -233,11 +250,11 @@ export class MemoryTaskStore extends TaskStore {
   /** Null: the task was to be cancelled, so the death of its worker has ended it. */
   private rescueOne(task: StoredTask, { maxCrashes, removeFailedOf }: RescueRequest): RescuedTask | null {
     const now = this.now();
-    task.crashes += 1;
+    if (!task.claimedAhead) task.crashes += 1;
     const wish = task.cancelRequest;
     const quarantined = !wish && task.crashes >= maxCrashes;
     const error = quarantined ? { error: quarantine(task) } : {};
-    appendAttempt(task, { number: task.attempt, outcome: 'crashed', ...error }, now);
+    if (!task.claimedAhead) appendAttempt(task, { number: task.attempt, outcome: 'crashed', ...error }, now);
     if (wish) {
       this.tasks.finish(task, 'cancelled', wish.keep, now);
       return null;

@@ -32,6 +32,7 @@ export interface StoredTask extends HeapItem {
   crashes: number;
   claimSeq: number;
   workerId: string | null;
+  claimedAhead: boolean;
   scheduledAt: number;
   startedAt: number | null;
   finishedAt: number | null;
@@ -66,6 +67,7 @@ export function newStoredTask(task: NewTask, now: number): StoredTask {
     crashes: 0,
     claimSeq: 0,
     workerId: null,
+    claimedAhead: false,
     scheduledAt: dueTime(task, now),
     startedAt: null,
     finishedAt: null,

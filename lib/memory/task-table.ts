@@ -1,4 +1,5 @@
 import type { FinishedState } from '../engine/task.js';
+import type { ClaimRequest } from '../engine/task-store.js';
 import { ReadyTasks } from './ready-tasks.js';
 import type { StoredTask } from './stored-task.js';
 
@@ -40,17 +41,16 @@ export class TaskTable {
     this.enter(task);
   }
 
-  claim(queue: string, names: readonly string[], limit: number, workerId: string, now: number): StoredTask[] {
+  claim({ workerId, queue, names, limit, startNow = limit }: ClaimRequest, now: number): StoredTask[] {
     const tasks = this.ready.take(queue, names, limit, now);
-    for (const task of tasks) {
-      task.state = 'running';
-      task.attempt += 1;
-      task.claimSeq += 1;
-      task.workerId = workerId;
-      task.startedAt = now;
-      this.enter(task);
-    }
+    tasks.forEach((task, place) => this.hold(task, workerId, place >= startNow, now));
     return tasks;
+  }
+
+  /** Gives a task that has just been stored to a worker. */
+  hand(task: StoredTask, workerId: string, now: number): void {
+    this.leave(task);
+    this.hold(task, workerId, false, now);
   }
 
   /** Puts a running or finished task back into line. */
@@ -75,6 +75,16 @@ export class TaskTable {
   delete(task: StoredTask): void {
     this.leave(task);
     this.rows.delete(task.id);
+  }
+
+  private hold(task: StoredTask, workerId: string, ahead: boolean, now: number): void {
+    task.state = 'running';
+    task.attempt += 1;
+    task.claimSeq += 1;
+    task.workerId = workerId;
+    task.claimedAhead = ahead;
+    task.startedAt = now;
+    this.enter(task);
   }
 
   private enter(task: StoredTask): void {

@@ -1,5 +1,5 @@
 import type { EntityManager } from 'typeorm';
-import type { Enqueued, NewTask } from '../engine/task.js';
+import type { NewTask, Stored } from '../engine/task.js';
 import type { Run, Statement, TextRow } from './database.js';
 import { isConflict, sqlState } from './postgres-errors.js';
 import { newTaskJson, text } from './task-row.js';
@@ -37,6 +37,7 @@ export function chunks(tasks: readonly NewTask[]): NewTask[][] {
  * Stores one chunk and finds out who stands where a unique key was taken. The holder may roll back or finish between
  * the two statements: then the place is free, and the rest is tried again.
  *
+ * @param wake Queues whose workers are told at the commit.
  * @param elsewhere Looks on another connection, for transactions whose snapshot is older than the holder. It looks first:
  * what a SERIALIZABLE transaction reads itself counts as a dependency on all that is written beside it, and may abort it.
  */
@@ -44,14 +45,17 @@ export async function enqueueChunk(
   run: Run,
   statements: EnqueueStatements,
   tasks: readonly NewTask[],
+  wake: readonly string[],
   elsewhere?: Run,
-): Promise<Map<string, Enqueued>> {
-  const results = new Map<string, Enqueued>();
+): Promise<Map<string, Stored>> {
+  const results = new Map<string, Stored>();
   let open = tasks;
   for (let tries = 0; tries < maxTries; tries++) {
-    const rows = await run(statements.enqueue, [json(open.map(newTaskJson))]);
-    if (Number(rows[0]?.[0]) === open.length) {
-      for (const { id } of open) results.set(id, { id, duplicate: false });
+    const [row] = await run(statements.enqueue, [json(open.map(newTaskJson)), wake]);
+    const handedAt = Number(row?.[2]);
+    for (const id of row?.[1]?.split(',') ?? []) results.set(id, { id, duplicate: false, handedAt });
+    if (Number(row?.[0]) === open.length) {
+      for (const { id } of open) if (!results.has(id)) results.set(id, { id, duplicate: false });
       return results;
     }
     for (const look of elsewhere ? [elsewhere, run] : [run]) {
@@ -80,15 +84,17 @@ export async function enqueueInSnapshot(
   manager: EntityManager,
   statements: EnqueueStatements,
   tasks: readonly NewTask[],
+  wake: readonly string[],
   elsewhere: Run,
-): Promise<Map<string, Enqueued>> {
+): Promise<Map<string, Stored>> {
   const run = runIn(manager);
-  const results = new Map<string, Enqueued>();
+  const results = new Map<string, Stored>();
   for (const task of tasks) {
     for (let tries = 0; !results.has(task.id); tries++) {
       await manager.query('SAVEPOINT backie_enqueue');
       try {
-        for (const [id, result] of await enqueueChunk(run, statements, [task], elsewhere)) results.set(id, result);
+        for (const [id, result] of await enqueueChunk(run, statements, [task], wake, elsewhere))
+          results.set(id, result);
       } catch (error) {
         await manager.query('ROLLBACK TO SAVEPOINT backie_enqueue');
         if (!isConflict(error) || sqlState(error) === '40P01' || tries >= maxTries) throw error;
@@ -104,11 +110,15 @@ async function findHolders(
   run: Run,
   statements: EnqueueStatements,
   tasks: readonly NewTask[],
-  results: Map<string, Enqueued>,
+  results: Map<string, Stored>,
 ): Promise<void> {
   const keys = tasks.map(({ id, queue, name, uniqueKey }) => JSON.stringify([id, queue, name, uniqueKey]));
-  for (const [id, holder] of await run(statements.holders, [json(keys)])) {
-    if (holder) results.set(text(id), { id: holder, duplicate: holder !== id });
+  const handTo = new Map(tasks.map((task) => [task.id, task.handTo]));
+  for (const [id, holder, worker, createdAt] of await run(statements.holders, [json(keys)])) {
+    if (results.has(text(id))) continue;
+    const handed = id === holder && worker != null && worker === handTo.get(text(id));
+    const duplicate = holder !== id;
+    results.set(text(id), { id: text(holder), duplicate, ...(handed && { handedAt: Number(createdAt) }) });
   }
 }
 

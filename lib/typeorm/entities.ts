@@ -11,6 +11,8 @@ export interface TaskRow {
   scheduledAt: Date;
   /** Null while it is ready. */
   workerId: string | null;
+  /** Whether its worker claimed it ahead of a free slot; no crash counts against it then. */
+  claimedAhead: boolean;
   claimSeq: string;
   attempt: number;
   retries: number;
@@ -26,7 +28,7 @@ export interface TaskRow {
 }
 
 /** A row of `finished_task`: a finished task that is kept. */
-export interface FinishedTaskRow extends Omit<TaskRow, 'workerId' | 'cancelKeep'> {
+export interface FinishedTaskRow extends Omit<TaskRow, 'workerId' | 'cancelKeep' | 'claimedAhead'> {
   state: FinishedState;
   finishedAt: Date;
 }
@@ -86,6 +88,7 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
       columns: {
         ...shared,
         workerId: { type: 'uuid', name: 'worker_id', nullable: true },
+        claimedAhead: { type: 'boolean', name: 'claimed_ahead' },
         cancelKeep: { type: 'boolean', name: 'cancel_keep', nullable: true },
       },
     }),

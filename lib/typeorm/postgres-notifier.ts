@@ -1,5 +1,5 @@
 import pg from 'pg';
-import type { StoreHint } from '../engine/task-store.js';
+import type { Listening, StoreHint } from '../engine/task-store.js';
 
 const shortestPauseMs = 250;
 const longestPauseMs = 15_000;
@@ -11,17 +11,22 @@ const probeTimeoutMs = 5_000;
  * Listens for hints on a connection of its own, and comes back by itself when that breaks. Whatever was missed
  * meanwhile is made good by a wake-up after each new LISTEN, and by polling anyway.
  */
-export class PostgresNotifier {
+export class PostgresNotifier implements Listening {
   private client: pg.Client | undefined;
   private timer: NodeJS.Timeout | undefined;
   private pauseMs = shortestPauseMs;
   private closed = false;
+  private listening = false;
 
   constructor(
     private readonly options: pg.ClientConfig,
     private readonly listenSql: string,
     private readonly listener: (hint: StoreHint) => void,
   ) {}
+
+  get live(): boolean {
+    return this.listening;
+  }
 
   /** Resolves when it listens, or when the first try failed and it goes on trying. */
   async start(): Promise<void> {
@@ -33,6 +38,7 @@ export class PostgresNotifier {
     try {
       await client.connect();
       await client.query(this.listenSql);
+      this.listening = true;
       this.pauseMs = shortestPauseMs;
       this.probeLater(client);
       this.listener({ kind: 'wake' });
@@ -43,6 +49,7 @@ export class PostgresNotifier {
 
   async stop(): Promise<void> {
     this.closed = true;
+    this.listening = false;
     clearTimeout(this.timer);
     const client = this.client;
     this.client = undefined;
@@ -52,7 +59,8 @@ export class PostgresNotifier {
   /** Hints are another process's words: what is malformed is ignored. */
   private receive(payload: string): void {
     const rest = payload.slice(1);
-    if (payload.startsWith('w')) this.listener({ kind: 'wake', queue: rest });
+    const wake = /^w(\d{1,15}):(.+)$/s.exec(payload);
+    if (wake) this.listener({ kind: 'wake', queue: wake[2], inMs: Number(wake[1]) });
     else if (payload.startsWith('c')) this.listener({ kind: 'cancel', id: rest });
     else if (payload.startsWith('b')) this.listener({ kind: 'buried', workerId: rest });
   }
@@ -71,6 +79,7 @@ export class PostgresNotifier {
   private again(client: pg.Client): void {
     if (this.closed || client !== this.client) return;
     this.client = undefined;
+    this.listening = false;
     clearTimeout(this.timer);
     client.end().catch(() => {});
     this.timer = setTimeout(() => void this.start(), this.pauseMs * (0.75 + Math.random() * 0.5)).unref();

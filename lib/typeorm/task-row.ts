@@ -17,6 +17,7 @@ export function newTaskJson(task: NewTask): string {
     task.timeoutMs,
     inMs,
     at,
+    task.handTo ?? null,
   ];
   return `${JSON.stringify(columns).slice(0, -1)},${task.payload}]`;
 }

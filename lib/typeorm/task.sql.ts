@@ -6,6 +6,9 @@ import { channelOf, quoteSchema } from './identifiers.js';
  * Rules that hold for all: each names the queue, so that the tables can be distributed by it; each locks rows in the
  * order of their ids, so that opposed batches cannot deadlock; rows find each other by primary key, whatever the
  * table's statistics say; every value is a parameter.
+ *
+ * `IS NOT DISTINCT FROM` stands where an equality would let the planner come from the other side: all tasks of a worker,
+ * compared one by one with all settlements of a batch.
  */
 export type TaskSql = ReturnType<typeof taskSql>;
 
@@ -32,7 +35,7 @@ export function taskSql(schema: string) {
         'startedAt', ${millis('t."started_at"')}, 'finishedAt', ${millis('now()')}))`;
   /** Wakes the workers of each queue in the rows, once: NOTIFY takes a global lock at commit. */
   const wake = (rows: string) =>
-    `SELECT count(pg_notify(${channel}, 'w' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM ${rows}) d`;
+    `SELECT count(pg_notify(${channel}, 'w0:' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM ${rows}) d`;
 
   /** The columns of a task that is shown, in the order of `shownTask`; a live one and a finished one alike. */
   const shown = (
@@ -48,48 +51,64 @@ export function taskSql(schema: string) {
 
   return {
     /**
-     * $1: a JSON array of [id, queue, name, priority, uniqueKey, maxRetries, timeoutMs, delayMs, scheduledAt, payload].
-     * Rows whose id or unique key is taken are left out; the answer is how many were stored. Sorted by unique key, so
-     * that producers of the same keys wait for each other in one order.
+     * $1: a JSON array of [id, queue, name, priority, uniqueKey, maxRetries, timeoutMs, delayMs, scheduledAt, worker,
+     * payload]. A row with a worker is stored as claimed by it, if its lease is alive and the queue is not paused. Rows
+     * whose id or unique key is taken are left out. Sorted by unique key, so that producers of the same keys wait for
+     * each other in one order. $2: queues whose workers are woken at the commit. The answer: how many were stored, and
+     * the ids of those that were stored as claimed.
      */
     enqueue: `
       WITH input AS (
         SELECT (e->>0)::uuid AS "id", e->>1 AS "queue", e->>2 AS "name", (e->>3)::smallint AS "priority",
           e->>4 AS "unique_key", (e->>5)::integer AS "max_retries", (e->>6)::integer AS "timeout_ms",
           CASE WHEN e->>8 IS NULL THEN ${later('(e->>7)::float8')} ELSE (e->>8)::timestamptz END AS "scheduled_at",
-          e->9 AS "payload"
+          CASE WHEN e->>9 IS NOT NULL
+            AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = (e->>9)::uuid AND w."lease_until" > now())
+            AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = e->>1 AND q."paused_at" IS NOT NULL)
+          THEN (e->>9)::uuid END AS "worker_id",
+          e->10 AS "payload"
         FROM jsonb_array_elements($1::jsonb) e
       ), stored AS (
         INSERT INTO ${task} ("id", "queue", "name", "priority", "unique_key", "max_retries", "timeout_ms",
-          "scheduled_at", "payload")
-        SELECT "id", "queue", "name", "priority", "unique_key", "max_retries", "timeout_ms", "scheduled_at", "payload"
+          "scheduled_at", "payload", "worker_id", "claim_seq", "attempt", "started_at")
+        SELECT "id", "queue", "name", "priority", "unique_key", "max_retries", "timeout_ms", "scheduled_at", "payload",
+          "worker_id", ("worker_id" IS NOT NULL)::int, ("worker_id" IS NOT NULL)::int,
+          CASE WHEN "worker_id" IS NOT NULL THEN now() END
         FROM input ORDER BY "unique_key", "id"
         ON CONFLICT DO NOTHING
-        RETURNING "queue", "scheduled_at"
-      ), due AS (
-        SELECT "queue" FROM stored WHERE "scheduled_at" <= now()
-      ), woken AS (
-        ${wake('due')}
+        RETURNING "id", "worker_id"
       )
-      SELECT (SELECT count(*) FROM stored)::int AS "stored", (SELECT told FROM woken)::int AS "told"`,
+      SELECT count(*)::int AS "stored", string_agg("id"::text, ',') FILTER (WHERE "worker_id" IS NOT NULL) AS "handed",
+        ${millis('now()')} AS "handed_at",
+        (SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q)::int AS "told"
+      FROM stored`,
+
+    /** $1 queues, $2 in how many milliseconds something falls due on each: wakes their workers. */
+    notify: `
+      SELECT count(pg_notify(${channel}, 'w' || i."in_ms" || ':' || i."queue"))
+      FROM unnest($1::text[], $2::bigint[]) AS i("queue", "in_ms")`,
 
     /**
-     * $1: a JSON array of [id, queue, name, uniqueKey]. Who stands where these could not be stored: by id first, since
-     * an enqueue that is repeated after a lost reply finds itself.
+     * $1: a JSON array of [id, queue, name, uniqueKey]. Who stands where these could not be stored, and the worker that
+     * has claimed it for the first time: by id first, since an enqueue that is repeated after a lost reply finds itself.
      */
     holders: `
-      SELECT (e->>0) AS "id", coalesce(
-        (SELECT t."id" FROM ${task} t WHERE t."id" = (e->>0)::uuid AND t."queue" = e->>1),
-        (SELECT t."id" FROM ${task} t
+      SELECT e->>0 AS "id", t."id"::text AS "holder",
+        CASE WHEN t."claim_seq" = 1 THEN t."worker_id"::text END AS "worker", t."created_at"
+      FROM jsonb_array_elements($1::jsonb) e CROSS JOIN LATERAL (
+        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')} AS "created_at"
+         FROM ${task} t WHERE t."id" = (e->>0)::uuid AND t."queue" = e->>1)
+        UNION ALL
+        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')} FROM ${task} t
          WHERE t."queue" = e->>1 AND t."name" = e->>2 AND t."unique_key" = e->>3)
-      )::text AS "holder"
-      FROM jsonb_array_elements($1::jsonb) e`,
+        LIMIT 1
+      ) t`,
 
     /** $1 ids: which of them are those of finished tasks. */
     finishedIds: `SELECT "id" FROM ${finished} WHERE "id" = ANY($1::uuid[])`,
 
     /**
-     * $1 worker, $2 queue, $3 names, $4 limit.
+     * $1 worker, $2 queue, $3 names, $4 limit, $5 how many of them start at once.
      *
      * Reads task_ready in its order and stops after the limit: one range of it for each priority that is in use, highest
      * first, so that tasks that are not due yet cost nothing, however many there are. The first level is empty, and so
@@ -108,7 +127,7 @@ export function taskSql(schema: string) {
                 ORDER BY t."priority" DESC LIMIT 1)
         FROM level WHERE level."priority" IS NOT NULL
       ), due AS MATERIALIZED (
-        SELECT d."id" FROM level CROSS JOIN LATERAL (
+        SELECT d."id", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
           SELECT t."id" FROM ${task} t
           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
             AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[])
@@ -118,22 +137,23 @@ export function taskSql(schema: string) {
         LIMIT $4
       )
       UPDATE ${task} t
-      SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now()
-      WHERE t."id" = ANY(ARRAY(SELECT "id" FROM due)) AND t."queue" = $2
+      SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
+        "claimed_ahead" = due."place" > $5::bigint
+      FROM due WHERE t."id" = due."id" AND t."queue" = $2
       RETURNING t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries", t."timeout_ms",
         t."claim_seq", ${millis('t."created_at"')} AS "created_at", ${millis('t."scheduled_at"')} AS "scheduled_at"`,
 
-    /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks are done and leave no trace. */
+    /**
+     * $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. The loop over the sorted input
+     * finds each row by its primary key, and so locks them in the order of their ids.
+     */
     settleRemoved: `
-      WITH held AS MATERIALIZED (
-        SELECT t."id", t."queue"
-        FROM unnest($2::uuid[], $3::text[], $4::bigint[]) AS i("id", "queue", "claim_seq")
-        JOIN ${task} t ON t."id" = i."id" AND t."queue" = i."queue"
-        WHERE t."worker_id" = $1::uuid AND t."claim_seq" = i."claim_seq"
-        ORDER BY t."id" FOR UPDATE OF t
-      )
-      DELETE FROM ${task} t USING held
-      WHERE t."id" = held."id" AND t."queue" = held."queue"
+      DELETE FROM ${task} t
+      USING (
+        SELECT * FROM unnest($2::uuid[], $3::text[], $4::bigint[]) AS i("id", "queue", "claim_seq") ORDER BY i."id"
+      ) i
+      WHERE t."id" = i."id" AND t."queue" = i."queue"
+        AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"
       RETURNING t."id"`,
 
     /**
@@ -152,7 +172,7 @@ export function taskSql(schema: string) {
           CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN t."cancel_keep" ELSE i."keep" END AS "keep",
           CASE WHEN i."report" IS NULL THEN t."attempts" ELSE ${withAttempt('i."report"')} END AS "history"
         FROM input i JOIN ${task} t ON t."id" = i."id" AND t."queue" = i."queue"
-        WHERE t."worker_id" = $1::uuid AND t."claim_seq" = i."claim_seq"
+        WHERE t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"
         ORDER BY t."id" FOR UPDATE OF t
       ), ended AS (
         DELETE FROM ${task} t USING held
@@ -191,7 +211,26 @@ export function taskSql(schema: string) {
     endLease: `DELETE FROM ${worker} WHERE "id" = $1::uuid`,
 
     /** $1 worker; by task_running. */
-    cancelRequests: `SELECT "id" FROM ${task} WHERE "worker_id" = $1::uuid AND "cancel_keep" IS NOT NULL`,
+    holdings: `
+      SELECT "id", "queue", "claim_seq", "cancel_keep" IS NOT NULL FROM ${task} WHERE "worker_id" = $1::uuid`,
+
+    /** $1 queue. By task_ready, one look for each priority that is in use. */
+    nextDue: `
+      WITH RECURSIVE level("priority") AS (
+        (SELECT t."priority" FROM ${task} t WHERE t."queue" = $1 AND t."worker_id" IS NULL
+         ORDER BY t."priority" DESC LIMIT 1)
+        UNION ALL
+        SELECT (SELECT t."priority" FROM ${task} t
+                WHERE t."queue" = $1 AND t."worker_id" IS NULL AND t."priority" < level."priority"
+                ORDER BY t."priority" DESC LIMIT 1)
+        FROM level WHERE level."priority" IS NOT NULL
+      )
+      SELECT ceil(extract(epoch FROM min(n."scheduled_at") - now()) * 1000)::bigint
+      FROM level CROSS JOIN LATERAL (
+        SELECT t."scheduled_at" FROM ${task} t
+        WHERE t."queue" = $1 AND t."worker_id" IS NULL AND t."priority" = level."priority" AND t."scheduled_at" > now()
+        ORDER BY t."scheduled_at" LIMIT 1
+      ) n`,
 
     /**
      * $1 lease in ms, $2 most crashes, $3 queues that keep no failed task, $4 limit.
@@ -199,6 +238,8 @@ export function taskSql(schema: string) {
      * The worker's row is deleted in the same statement that takes its tasks: a renewal that is under way is waited
      * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
      * worker was being buried. Skips what another rescuer holds. By task_running.
+     *
+     * What was only claimed ahead did not kill the worker: it goes back with no crash to its name.
      */
     rescue: `
       WITH ripe AS (
@@ -211,15 +252,17 @@ export function taskSql(schema: string) {
         )
         RETURNING w."id"
       ), held AS MATERIALIZED (
-        SELECT t."id", t."queue", t."crashes" + 1 AS "crashed",
-          CASE WHEN t."cancel_keep" IS NOT NULL THEN 'cancelled' WHEN t."crashes" + 1 >= $2 THEN 'failed' END AS "end",
+        SELECT t."id", t."queue", c."crashed",
+          CASE WHEN t."cancel_keep" IS NOT NULL THEN 'cancelled' WHEN c."crashed" >= $2 THEN 'failed' END AS "end",
           coalesce(t."cancel_keep", NOT t."queue" = ANY($3::text[])) AS "keep",
-          ${withAttempt(`jsonb_build_object('number', t."attempt", 'outcome', 'crashed') || CASE
-            WHEN t."crashes" + 1 >= $2 AND t."cancel_keep" IS NULL THEN jsonb_build_object('error', jsonb_build_object(
-              'name', 'QuarantinedError',
-              'message', 'The task was held by ' || (t."crashes" + 1) || ' workers when they died; it is not tried again.'))
-            ELSE '{}' END`)} AS "history"
-        FROM ${task} t
+          CASE WHEN t."claimed_ahead" THEN t."attempts" ELSE ${withAttempt(`
+            jsonb_build_object('number', t."attempt", 'outcome', 'crashed') || CASE
+              WHEN c."crashed" >= $2 AND t."cancel_keep" IS NULL THEN jsonb_build_object('error', jsonb_build_object(
+                'name', 'QuarantinedError',
+                'message', 'Task "' || t."name" || '" was held by ' || c."crashed" ||
+                  ' workers when they died; it is not tried again.'))
+              ELSE '{}' END`)} END AS "history"
+        FROM ${task} t CROSS JOIN LATERAL (SELECT t."crashes" + (NOT t."claimed_ahead")::int AS "crashed") c
         WHERE t."worker_id" IS NOT NULL AND (SELECT "yes" FROM ripe)
           AND (t."worker_id" IN (SELECT "id" FROM dead)
             OR NOT EXISTS (SELECT FROM ${worker} w WHERE w."id" = t."worker_id"))

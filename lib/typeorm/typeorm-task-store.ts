@@ -2,13 +2,15 @@ import type { ClientConfig } from 'pg';
 import { type DataSource, EntityManager } from 'typeorm';
 import { delay } from '../engine/delay.js';
 import { cursorAfter, readPage } from '../engine/page-cursor.js';
-import type { ClaimedTask, Enqueued, NewTask, Task } from '../engine/task.js';
+import type { ClaimedTask, NewTask, Stored, Task } from '../engine/task.js';
 import {
   type CancelOutcome,
   type ClaimRequest,
+  type Holding,
   type Lease,
   type LeaseEvents,
   type LeaseTerms,
+  type Listening,
   type PageRequest,
   type RescuedTask,
   type RescueRequest,
@@ -34,6 +36,7 @@ import { PostgresNotifier } from './postgres-notifier.js';
 import { claimedTask, settlementJson, shownTask, text } from './task-row.js';
 import { taskSql } from './task.sql.js';
 import { TransactionWatch } from './transaction-watch.js';
+import { WakeThrottle } from './wake-throttle.js';
 
 export interface TypeOrmTaskStoreOptions {
   /**
@@ -59,6 +62,7 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly statements: ReturnType<typeof namedStatements>;
   private readonly appDataSource: DataSource | undefined;
   private readonly watch = new TransactionWatch();
+  private readonly throttle = new WakeThrottle((dueIn) => this.notify(dueIn));
   private opened = false;
 
   constructor(private readonly options: TypeOrmTaskStoreOptions) {
@@ -85,6 +89,7 @@ export class TypeOrmTaskStore extends TaskStore {
   async close(): Promise<void> {
     this.opened = false;
     this.watch.stop();
+    this.throttle.stop();
     await this.database.close();
   }
 
@@ -92,7 +97,8 @@ export class TypeOrmTaskStore extends TaskStore {
     return isTransient(error);
   }
 
-  async enqueue(tasks: readonly NewTask[], scope?: unknown, again = false): Promise<Enqueued[]> {
+  async enqueue(tasks: readonly NewTask[], scope?: unknown, again = false): Promise<Stored[]> {
+    if (!this.opened) throw new StoreClosedError();
     if (again) return this.enqueueAgain(tasks, scope);
     if (tasks.length === 0) return [];
     const results = scope === undefined ? await this.enqueueHere(tasks) : await this.enqueueIn(scope, tasks);
@@ -128,8 +134,8 @@ export class TypeOrmTaskStore extends TaskStore {
     );
   }
 
-  async claim({ workerId, queue, names, limit }: ClaimRequest): Promise<ClaimedTask[]> {
-    const rows = await this.run('claim', [workerId, queue, names, limit]);
+  async claim({ workerId, queue, names, limit, startNow = limit }: ClaimRequest): Promise<ClaimedTask[]> {
+    const rows = await this.run('claim', [workerId, queue, names, limit, startNow]);
     // UPDATE … RETURNING knows no order.
     return rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
   }
@@ -149,8 +155,16 @@ export class TypeOrmTaskStore extends TaskStore {
     return settled;
   }
 
-  async cancelRequests(workerId: string): Promise<readonly string[]> {
-    return (await this.run('cancelRequests', [workerId])).map(([id]) => text(id));
+  async holdings(workerId: string): Promise<readonly Holding[]> {
+    const rows = await this.run('holdings', [workerId]);
+    return rows.map(([id, queue, claimSeq, cancelRequested]) => {
+      return { id: text(id), queue: text(queue), claimSeq: Number(claimSeq), cancelRequested: cancelRequested === 't' };
+    });
+  }
+
+  async nextDueMs(queue: string): Promise<number | null> {
+    const [row] = await this.run('nextDue', [queue]);
+    return row?.[0] == null ? null : Number(row[0]);
   }
 
   async rescue({ leaseMs, maxCrashes, removeFailedOf }: RescueRequest): Promise<readonly RescuedTask[]> {
@@ -164,14 +178,14 @@ export class TypeOrmTaskStore extends TaskStore {
     return rescued;
   }
 
-  async listen(listener: (hint: StoreHint) => void): Promise<() => Promise<void>> {
+  async listen(listener: (hint: StoreHint) => void): Promise<Listening> {
     if (this.database.behindPooler) {
       listener({ kind: 'deaf', reason: 'a transaction pooler passes on no NOTIFY' });
-      return async () => {};
+      return { live: false, stop: async () => {} };
     }
     const notifier = new PostgresNotifier(this.connectionConfig(), this.statements.listen.text, listener);
     await notifier.start();
-    return () => notifier.stop();
+    return notifier;
   }
 
   async find(id: string): Promise<Task | null> {
@@ -250,7 +264,7 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   /** Looks for the ids among the finished tasks first: the live ones show themselves by their primary key. */
-  private async enqueueAgain(tasks: readonly NewTask[], scope: unknown): Promise<Enqueued[]> {
+  private async enqueueAgain(tasks: readonly NewTask[], scope: unknown): Promise<Stored[]> {
     const rows = await this.run('finishedIds', [tasks.map(({ id }) => id)]);
     const finished = new Set(rows.map(([id]) => id));
     const stored = await this.enqueue(
@@ -262,35 +276,53 @@ export class TypeOrmTaskStore extends TaskStore {
     );
   }
 
-  private async enqueueHere(tasks: readonly NewTask[]): Promise<Map<string, Enqueued>> {
-    if (!this.opened) throw new StoreClosedError();
-    const [first, ...rest] = chunks(tasks);
-    if (first && rest.length === 0) return enqueueChunk(this.database.run, this.statements, first);
-    return this.database.transaction(async (run) => {
-      const results = new Map<string, Enqueued>();
-      for (const chunk of chunks(tasks)) {
-        for (const [id, result] of await enqueueChunk(run, this.statements, chunk)) results.set(id, result);
-      }
-      return results;
-    });
+  private async enqueueHere(tasks: readonly NewTask[]): Promise<Map<string, Stored>> {
+    const { statements, database } = this;
+    const wake = this.toWake(tasks);
+    const parts = chunks(tasks);
+    const [only] = parts;
+    const results =
+      only && parts.length === 1
+        ? await enqueueChunk(database.run, statements, only, wake)
+        : await database.transaction((run) => inParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake)));
+    this.tellLater(tasks, results, wake);
+    return results;
   }
 
-  private async enqueueIn(scope: unknown, tasks: readonly NewTask[]): Promise<Map<string, Enqueued>> {
-    if (!this.opened) throw new StoreClosedError();
+  private async enqueueIn(scope: unknown, tasks: readonly NewTask[]): Promise<Map<string, Stored>> {
+    const { statements, database } = this;
     const manager = entityManager(scope);
-    if (tasks.some(({ uniqueKey }) => uniqueKey !== null)) {
-      const [row] = await manager.query<{ level: string }[]>(
-        `SELECT current_setting('transaction_isolation') AS level`,
-      );
-      if (row?.level === 'repeatable read' || row?.level === 'serializable') {
-        return enqueueInSnapshot(manager, this.statements, tasks, this.database.run);
-      }
-    }
-    const results = new Map<string, Enqueued>();
-    for (const chunk of chunks(tasks)) {
-      for (const [id, result] of await enqueueChunk(runIn(manager), this.statements, chunk)) results.set(id, result);
-    }
+    const wake = this.toWake(tasks);
+    const store =
+      tasks.some(({ uniqueKey }) => uniqueKey !== null) && (await seesOldSnapshot(manager))
+        ? (chunk: NewTask[]) => enqueueInSnapshot(manager, statements, chunk, wake, database.run)
+        : (chunk: NewTask[]) => enqueueChunk(runIn(manager), statements, chunk, wake);
+    const results = await inParts(chunks(tasks), store);
+    this.watch.afterCommit(manager, () => this.tellLater(tasks, results, wake));
     return results;
+  }
+
+  /** The queues whose workers can be woken by the statement itself: something on them is due, and it is quiet. */
+  private toWake(tasks: readonly NewTask[]): string[] {
+    const queues = new Set(tasks.filter((task) => !task.handTo && dueInMs(task) <= 0).map(({ queue }) => queue));
+    return [...queues].filter((queue) => this.throttle.lead(queue));
+  }
+
+  /** Tells of what the statement itself told nobody. */
+  private tellLater(tasks: readonly NewTask[], results: ReadonlyMap<string, Stored>, told: readonly string[]): void {
+    const soonest = new Map<string, number>();
+    for (const task of tasks) {
+      const { handedAt, duplicate } = results.get(task.id) ?? {};
+      const inMs = dueInMs(task);
+      if (handedAt !== undefined || duplicate || (inMs <= 0 && told.includes(task.queue))) continue;
+      soonest.set(task.queue, Math.min(soonest.get(task.queue) ?? Infinity, inMs));
+    }
+    for (const [queue, inMs] of soonest) this.throttle.tell(queue, inMs);
+  }
+
+  private notify(dueIn: ReadonlyMap<string, number>): void {
+    // A hint that cannot be sent costs latency, never work.
+    this.run('notify', [[...dueIn.keys()], [...dueIn.values()]]).catch(() => {});
   }
 
   /** A server that is starting up, or not there yet, is waited for; one that refuses us is not. */
@@ -328,6 +360,26 @@ function namedStatements(schema: string) {
   };
   const named = Object.entries(texts).map(([name, sqlText]) => [name, { name: `backie_${name}`, text: sqlText }]);
   return Object.fromEntries(named) as Record<keyof typeof texts, Statement>;
+}
+
+async function inParts(
+  parts: readonly NewTask[][],
+  store: (chunk: NewTask[]) => Promise<Map<string, Stored>>,
+): Promise<Map<string, Stored>> {
+  const results = new Map<string, Stored>();
+  for (const chunk of parts) for (const [id, result] of await store(chunk)) results.set(id, result);
+  return results;
+}
+
+/** Whether the transaction's snapshot may be older than a row that stands in the way. */
+async function seesOldSnapshot(manager: EntityManager): Promise<boolean> {
+  const [row] = await manager.query<{ level: string }[]>(`SELECT current_setting('transaction_isolation') AS level`);
+  return row?.level === 'repeatable read' || row?.level === 'serializable';
+}
+
+/** For hints only: what is due is decided by the database's clock. */
+function dueInMs({ due }: NewTask): number {
+  return 'inMs' in due ? due.inMs : due.at.getTime() - Date.now();
 }
 
 function leavesNoTrace(settlement: Settlement): boolean {

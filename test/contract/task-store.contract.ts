@@ -18,6 +18,7 @@ import {
   finish,
   hear,
   hourMs,
+  cancelRequests,
   immortal,
   leaseOf,
   mortal,
@@ -1059,17 +1060,17 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         await store.enqueue([task(), task(), task()]);
         const [one, two] = await claim(worker, 2);
         const [three] = await claim(other);
-        expect(await store.cancelRequests(worker.workerId)).toEqual([]);
+        expect(await cancelRequests(store, worker.workerId)).toEqual([]);
         expect(await store.cancel(one.id, keep)).toBe('requested');
         expect(await store.cancel(one.id, keep)).toBe('requested');
-        expect(await store.cancelRequests(worker.workerId)).toEqual([one.id]);
-        expect(await store.cancelRequests(other.workerId)).toEqual([]);
-        expect(await store.cancelRequests(uuid())).toEqual([]);
+        expect(await cancelRequests(store, worker.workerId)).toEqual([one.id]);
+        expect(await cancelRequests(store, other.workerId)).toEqual([]);
+        expect(await cancelRequests(store, uuid())).toEqual([]);
         expect(await found(one.id)).toMatchObject({ state: 'running', workerId: worker.workerId });
         await store.cancel(two.id, keep);
         await store.cancel(three.id, keep);
-        expect([...(await store.cancelRequests(worker.workerId))].toSorted()).toEqual([one.id, two.id].toSorted());
-        expect(await store.cancelRequests(other.workerId)).toEqual([three.id]);
+        expect([...(await cancelRequests(store, worker.workerId))].toSorted()).toEqual([one.id, two.id].toSorted());
+        expect(await cancelRequests(store, other.workerId)).toEqual([three.id]);
       });
 
       it('says that a finished or unknown task is not live', async () => {
@@ -1095,7 +1096,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
             [retried.id, released.id].toSorted(),
           );
           expect(await claim(worker)).toEqual([]);
-          expect(await store.cancelRequests(worker.workerId)).toEqual([]);
+          expect(await cancelRequests(store, worker.workerId)).toEqual([]);
           if (kept === drop) {
             expect(await store.find(retried.id)).toBeNull();
             expect(await store.find(released.id)).toBeNull();
@@ -1119,7 +1120,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         await store.cancel(id, drop);
         expect(await settle(worker, finish(claimed))).toEqual([id]);
         expect(await found(id)).toMatchObject({ state: 'done' });
-        expect(await store.cancelRequests(worker.workerId)).toEqual([]);
+        expect(await cancelRequests(store, worker.workerId)).toEqual([]);
       });
 
       it('does not outlive the attempt that it was meant for', async () => {
@@ -1130,7 +1131,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         await settle(worker, finish(first, { state: 'cancelled' }));
         expect(await store.retry(id)).toBe(true);
         const second = await claimOne(worker);
-        expect(await store.cancelRequests(worker.workerId)).toEqual([]);
+        expect(await cancelRequests(store, worker.workerId)).toEqual([]);
         await settle(worker, retry(second, 0));
         expect(await found(id)).toMatchObject({ state: 'ready' });
       });
@@ -1158,7 +1159,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           const requested = tasks.filter((_, i) => outcomes[i] === 'requested').map(({ id }) => id);
           expect(outcomes).not.toContain('notLive');
           expect(requested.toSorted()).toEqual(claimed.toSorted());
-          expect([...(await store.cancelRequests(worker.workerId))].toSorted()).toEqual(claimed.toSorted());
+          expect([...(await cancelRequests(store, worker.workerId))].toSorted()).toEqual(claimed.toSorted());
         });
       });
     });
@@ -1519,7 +1520,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
       });
 
       it('goes on telling the others when one listener throws', async () => {
-        const stop = await store.listen(() => {
+        const failing = await store.listen(() => {
           throw new Error('a listener that fails');
         });
         const other = await hear(store);
@@ -1527,7 +1528,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         await add();
         await hinted;
         await other.stop();
-        await stop();
+        await failing.stop();
       });
     });
 
@@ -1565,7 +1566,8 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           () => leaseOf(closed, [queue]),
           () => closed.claim({ workerId: held.workerId, queue, names: ['work'], limit: 1 }),
           () => closed.settle(held.workerId, [release({ id: uuid(), queue, claimSeq: 1 })]),
-          () => closed.cancelRequests(held.workerId),
+          () => closed.holdings(held.workerId),
+          () => closed.nextDueMs(queue),
           () => closed.rescue({ leaseMs: 0, maxCrashes: 3, removeFailedOf: [] }),
           () => closed.find(uuid()),
           () => closed.list({}, {}),

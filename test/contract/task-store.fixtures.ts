@@ -76,16 +76,27 @@ export function signal(): { readonly promise: Promise<void>; resolve(): void } {
 export async function hear(store: TaskStore) {
   const hints: StoreHint[] = [];
   const waiting = new Set<(hint: StoreHint) => void>();
-  const stop = await store.listen((hint) => {
+  const listening = await store.listen((hint) => {
     hints.push(hint);
     for (const listener of waiting) listener(hint);
   });
   const heard = (wanted: StoreHint): Promise<void> => {
     const arrived = signal();
     waiting.add((hint) => {
-      if (JSON.stringify(hint) === JSON.stringify(wanted)) arrived.resolve();
+      if (isLike(hint, wanted)) arrived.resolve();
     });
     return arrived.promise;
   };
-  return { hints, heard, stop };
+  return { hints, heard, stop: () => listening.stop() };
+}
+
+/** Hints may say more than is wanted of them. */
+function isLike(hint: StoreHint, wanted: StoreHint): boolean {
+  return Object.entries(wanted).every(([key, value]) => (hint as Record<string, unknown>)[key] === value);
+}
+
+/** The ids of the worker's tasks that somebody wants cancelled. */
+export async function cancelRequests(store: TaskStore, workerId: string): Promise<string[]> {
+  const holdings = await store.holdings(workerId);
+  return holdings.filter((held) => held.cancelRequested).map((held) => held.id);
 }

@@ -3,6 +3,7 @@ import type { FinishedState, Lease, Settlement, TaskState, TaskStore } from 'nes
 import { v7 as uuid } from 'uuid';
 import { expect, it } from 'vitest';
 import {
+  cancelRequests,
   finish,
   hourMs,
   immortal,
@@ -319,7 +320,7 @@ class World {
       const wished = [...this.tasks.values()].filter(
         (task) => task.workerId === workerId && task.keepCancelled !== null,
       );
-      expect(new Set(await this.store.cancelRequests(workerId))).toEqual(new Set(wished.map(({ id }) => id)));
+      expect(new Set(await cancelRequests(this.store, workerId))).toEqual(new Set(wished.map(({ id }) => id)));
     }
   }
 

@@ -31,6 +31,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "priority" smallint NOT NULL DEFAULT 0,
           "scheduled_at" timestamptz NOT NULL DEFAULT now(),
           "worker_id" uuid,
+          "claimed_ahead" boolean NOT NULL DEFAULT false,
           "claim_seq" bigint NOT NULL DEFAULT 0,
           "attempt" integer NOT NULL DEFAULT 0,
           "retries" integer NOT NULL DEFAULT 0,

@@ -1,0 +1,41 @@
+/** More tasks than these are never claimed ahead: beyond it a larger statement gains nothing. */
+const mostAhead = 1_000;
+/** How much one new observation counts: about the last twenty decide. */
+const weight = 0.1;
+
+/**
+ * Measures how fast a queue's slots turn over, to claim ahead just what they will start while the next claim is under
+ * way. Short tasks then never wait for a round trip, and long ones are never held back from other processes.
+ */
+export class Pace {
+  private claimMs: number | undefined;
+  private runMs: number | undefined;
+
+  /** A claim took this long. */
+  claimed(ms: number): void {
+    this.claimMs = average(this.claimMs, ms);
+  }
+
+  /** A handler ran this long. */
+  ran(ms: number): void {
+    this.runMs = average(this.runMs, ms);
+  }
+
+  /** What was thought to be short has turned out long: nothing is claimed ahead until that changes. */
+  stalled(ms: number): void {
+    this.runMs = Math.max(this.runMs ?? 0, ms);
+  }
+
+  /**
+   * How many tasks this many slots start during one claim: slots × claim time ÷ run time (Little's law). 0 while
+   * nothing is known yet.
+   */
+  ahead(slots: number): number {
+    if (this.claimMs === undefined || this.runMs === undefined) return 0;
+    return Math.min(mostAhead, Math.floor((slots * this.claimMs) / Math.max(this.runMs, 0.001)));
+  }
+}
+
+function average(before: number | undefined, ms: number): number {
+  return before === undefined ? ms : before + weight * (ms - before);
+}
