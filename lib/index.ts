@@ -51,6 +51,7 @@ export {
   MissingConnectionError,
   MissingHandlerError,
   PayloadSchemaError,
+  QuarantinedError,
   QueueNotConfiguredError,
   SchemaOutdatedError,
   SchemaTooNewError,
@@ -77,6 +78,7 @@ export type {
 export type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
 export type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
 export { MemoryTaskStore } from './memory/memory-task-store.js';
+export type { MemoryTaskStoreOptions } from './memory/memory-task-store.js';
 export { TaskRequest } from './task-invoker.js';
 export { TaskEvents } from './task-events.js';
 export { TaskQueue } from './task-queue.js';

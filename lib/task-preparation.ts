@@ -40,8 +40,9 @@ export async function prepareTasks(
   };
   const { schema } = declared;
   const tasks: NewTask[] = [];
-  // A copy: while an asynchronous schema is waited for, the caller may use the array for something else.
-  for (const payload of [...(payloads as unknown[])]) {
+  // While an asynchronous schema is waited for, the caller may use the array for something else.
+  const given: unknown[] = payloads.slice();
+  for (const payload of given) {
     const valid = schema ? await validated(name, schema, payload) : payload;
     const text = encodePayload(name, valid, maxPayloadBytes);
     const uniqueKey = options.uniqueKey ?? uniqueKeyOf(target, valid, text);

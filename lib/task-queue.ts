@@ -87,7 +87,7 @@ export class TaskQueue {
     if (scope === undefined) return this.enqueueAlone(prepared);
     const results = await this.store.enqueue([prepared], scope);
     this.store.afterCommit(scope, () => this.announce([prepared], results));
-    return shown(results[0]);
+    return publicResult(results[0]);
   }
 
   /**
@@ -115,12 +115,12 @@ export class TaskQueue {
         ? await this.repeated((again) => this.store.enqueue(prepared, undefined, again))
         : await this.store.enqueue(prepared, scope);
     this.store.afterCommit(scope, () => this.announce(prepared, results));
-    return results.map(shown);
+    return results.map(publicResult);
   }
 
   /** The task with this id, live or finished and kept; null when there is none. */
   find<Payload = unknown>(id: string): Promise<Task<Payload> | null> {
-    return this.store.find(id) as Promise<Task<Payload> | null>;
+    return this.asking('find a task', () => this.store.find(id)) as Promise<Task<Payload> | null>;
   }
 
   /**
@@ -131,12 +131,12 @@ export class TaskQueue {
   async list(filter: TaskFilter = {}, page: PageRequest = {}): Promise<TaskPage> {
     checkFilter(filter);
     checkPage(page);
-    return this.store.list(filter, page);
+    return this.asking('list tasks', () => this.store.list(filter, page));
   }
 
   /** How many tasks there are in each state, of one queue or of all. Finished tasks that are not kept do not count. */
   counts(queue?: string): Promise<TaskCounts> {
-    return this.store.counts(queue);
+    return this.asking('count tasks', () => this.store.counts(queue));
   }
 
   /**
@@ -145,8 +145,13 @@ export class TaskQueue {
    * @returns False when no live task has this id.
    */
   async cancel(id: string): Promise<boolean> {
-    const outcome = await this.store.cancel(id, (queue) => keeps(this.retentionOf(queue), TaskState.cancelled));
-    return outcome !== 'notLive';
+    return this.asking('cancel a task', async () => {
+      const task = await this.store.find(id);
+      const outcome = await this.store.cancel(id, (queue) => keeps(this.retentionOf(queue), TaskState.cancelled));
+      // A running one is told of by the process that runs it.
+      if (task && outcome === 'cancelled') this.events.emit('cancelled', { id, name: task.name, queue: task.queue });
+      return outcome !== 'notLive';
+    });
   }
 
   /**
@@ -156,7 +161,7 @@ export class TaskQueue {
    * @throws UniqueKeyTakenError when a live task holds its unique key.
    */
   async retry(id: string): Promise<boolean> {
-    const found = await this.store.retry(id);
+    const found = await this.asking('retry a task', () => this.store.retry(id));
     if (found) this.pool.wake();
     return found;
   }
@@ -167,25 +172,25 @@ export class TaskQueue {
    * @returns False when there is none with this id, or it runs: cancel it first.
    */
   remove(id: string): Promise<boolean> {
-    return this.store.remove(id);
+    return this.asking('remove a task', () => this.store.remove(id));
   }
 
   /** Lets no process start tasks of this queue, now and after restarts; what runs goes on. */
   async pause(queue: string): Promise<void> {
     checkName('The queue to pause', queue, maxNameLength);
-    await this.store.pause(queue);
+    await this.asking('pause a queue', () => this.store.pause(queue));
   }
 
   /** Ends a pause. */
   async resume(queue: string): Promise<void> {
     checkName('The queue to resume', queue, maxNameLength);
-    await this.store.resume(queue);
+    await this.asking('resume a queue', () => this.store.resume(queue));
     this.pool.wake(queue);
   }
 
   /** The queues that are paused. */
   pausedQueues(): Promise<readonly string[]> {
-    return this.store.pausedQueues();
+    return this.asking('list the paused queues', () => this.store.pausedQueues());
   }
 
   private target(task: unknown): TaskTarget {
@@ -198,10 +203,7 @@ export class TaskQueue {
     if (!metadata) throw new UnknownTaskError(nameOf(task));
     const instance = metadata.options.instance ?? defaultInstance;
     if (instance !== this.options.instance) {
-      throw new UnknownTaskError(
-        nameOf(task),
-        `It belongs to the instance "${instance}": inject that one's TaskQueue by getTaskQueueToken("${instance}").`,
-      );
+      throw new UnknownTaskError(nameOf(task), instance);
     }
     return { ...metadata, priority: this.options.task.priority };
   }
@@ -215,10 +217,19 @@ export class TaskQueue {
       this.announce([task], [stored]);
       if (stored.handedAt === undefined) slot?.decline(false);
       else slot?.accept(firstClaim(task, stored.handedAt));
-      return shown(stored);
+      return publicResult(stored);
     } catch (error) {
       slot?.decline(true);
       throw error;
+    }
+  }
+
+  /** What the driver says of a database that does not answer becomes an error of ours. */
+  private async asking<Result>(doing: string, ask: () => Promise<Result>): Promise<Result> {
+    try {
+      return await ask();
+    } catch (error) {
+      throw this.store.isTransient(error) ? new StoreUnavailableError(doing, error) : error;
     }
   }
 
@@ -229,7 +240,7 @@ export class TaskQueue {
         return await send(tries > 1);
       } catch (error) {
         if (!this.store.isTransient(error)) throw error;
-        if (tries >= enqueueTries) throw new StoreUnavailableError('enqueue', error);
+        if (tries >= enqueueTries) throw new StoreUnavailableError('enqueue a task', error);
         await delay(100 * 2 ** tries);
       }
     }
@@ -261,7 +272,7 @@ function firstClaim(task: NewTask, handedAt: number): ClaimedTask {
 }
 
 /** What the caller sees: how the store went about it is not its business. */
-function shown(stored: Stored | undefined): Enqueued {
+function publicResult(stored: Stored | undefined): Enqueued {
   if (!stored) throw new Error('The store gives one result a task.');
   return { id: stored.id, duplicate: stored.duplicate };
 }

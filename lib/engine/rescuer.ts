@@ -1,3 +1,4 @@
+import { QuarantinedError } from '../errors/execution.errors.js';
 import type { EngineReporter } from './task-event.js';
 import type { RescuedTask, RescueRequest, TaskStore } from './task-store.js';
 
@@ -46,12 +47,16 @@ export class Rescuer {
   }
 
   private report(task: RescuedTask): void {
-    const verdict = task.quarantined ? 'fails as quarantined' : 'goes back to its queue';
-    this.reporter.log(
-      task.quarantined ? 'error' : 'warn',
-      `Task "${task.name}" ${task.id} was held by a worker that died (crash ${task.crashes}); it ${verdict}.`,
-    );
+    const { id, name, queue, attempt, crashes, quarantined } = task;
     this.reporter.event('rescued', task);
-    if (!task.quarantined) this.rescued(task.queue);
+    if (quarantined) {
+      const error = new QuarantinedError(name, id, crashes);
+      return this.reporter.event('failed', { id, name, queue, attempt, durationMs: 0, error });
+    }
+    this.reporter.log(
+      'warn',
+      `Task "${name}" ${id} was held by a worker that died; it goes back to its queue (crash ${crashes}).`,
+    );
+    this.rescued(queue);
   }
 }

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { maxTimerMs } from './delay.js';
 import type { Execution } from './execution.js';
+import { Grace } from './grace.js';
 import { LeaseHolder } from './lease-holder.js';
 import { QueueWorker } from './queue-worker.js';
 import { Rescuer } from './rescuer.js';
@@ -76,7 +77,8 @@ export class WorkerPool {
   private audit: Audit | undefined;
   private listening: Listening | undefined;
   private tick: NodeJS.Timeout | undefined;
-  private endGrace: (() => void) | undefined;
+  /** Of the drains that are under way or wait for their turn. */
+  private readonly graces = new Set<Grace>();
   private sustainedUntil = 0;
   private lastTick = 0;
   private lagMs = 0;
@@ -109,18 +111,24 @@ export class WorkerPool {
    * Stops claiming, waits for what runs, then aborts the rest and gives it back to its queues without using up a retry.
    * Resolves when nothing runs and every outcome is recorded. Does nothing when the pool is stopped.
    *
-   * @param options.graceMs How long running tasks may take, in milliseconds; when the pool is draining already, this
-   * shortens its grace. @default the module's shutdownGraceMs
+   * @param options.graceMs How long running tasks may take, in milliseconds; when a drain is under way already, this may
+   * shorten its grace. @default the module's shutdownGraceMs
    */
   async drain(options: { readonly graceMs?: number } = {}): Promise<void> {
-    if (options.graceMs !== undefined) this.shortenGrace(options.graceMs);
+    const graceMs = options.graceMs ?? this.options.shutdownGraceMs;
+    for (const earlier of this.graces) earlier.shorten(graceMs);
+    const grace = new Grace(graceMs);
+    this.graces.add(grace);
     // One step: a start that is called meanwhile must not come between.
     await this.next(async () => {
       if (this.state === 'stopped') return;
       await this.stopClaiming();
       this.state = 'draining';
-      await this.finish(options.graceMs ?? this.options.shutdownGraceMs);
+      await this.finish(grace);
       this.state = 'stopped';
+    }).finally(() => {
+      grace.clear();
+      this.graces.delete(grace);
     });
   }
 
@@ -234,13 +242,9 @@ export class WorkerPool {
     await within(lastClaimMs, Promise.all(this.workers.map((worker) => worker.stop())));
   }
 
-  private async finish(graceMs: number): Promise<void> {
+  private async finish(grace: Grace): Promise<void> {
     const running = this.running();
-    const graceOver = new Promise<void>((resolve) => {
-      this.endGrace = resolve;
-    });
-    await within(graceMs, Promise.race([graceOver, Promise.all(this.workers.map((worker) => worker.finished()))]));
-    this.endGrace = undefined;
+    await Promise.race([grace.over, Promise.all(this.workers.map((worker) => worker.finished()))]);
     const unfinished = this.running();
     for (const worker of this.workers) worker.interrupt();
     // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
@@ -260,11 +264,6 @@ export class WorkerPool {
     await settler?.idle();
     clearInterval(tick);
     await Promise.allSettled([rescuer?.stop(), listening?.stop(), holder?.end()]);
-  }
-
-  private shortenGrace(graceMs: number): void {
-    const end = this.endGrace;
-    if (end) setTimeout(end, Math.min(graceMs, maxTimerMs)).unref();
   }
 
   private running(): number {

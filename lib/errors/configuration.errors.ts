@@ -33,9 +33,15 @@ export class MissingHandlerError extends BackieError {
   }
 }
 
-/** A class that is not decorated with `@BackgroundTask` was used as a task. */
+/** Something was enqueued that this TaskQueue has no task for. */
 export class UnknownTaskError extends BackieError {
-  constructor(task: string, fix = `Decorate it with @BackgroundTask('name').`) {
-    super(`${task} is not a background task. ${fix}`);
+  /** @param instance The instance of the module that the task belongs to, when it is another one. */
+  constructor(task: string, instance?: string) {
+    super(
+      instance === undefined
+        ? `${task} is not a background task. Decorate it with @BackgroundTask('name').`
+        : `${task} is a task of the instance ${quoted([instance])}. ` +
+            `Enqueue it with that one's TaskQueue: @Inject(getTaskQueueToken(${quoted([instance])})).`,
+    );
   }
 }

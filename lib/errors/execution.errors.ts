@@ -32,3 +32,13 @@ export class ShutdownError extends BackieError {
     super(`Task ${quoted([task])} ${id} was interrupted by a shutdown and goes back to its queue.`);
   }
 }
+
+/** The task was held by as many workers as `maxCrashes` when they died, and is not tried again. */
+export class QuarantinedError extends BackieError {
+  constructor(task: string, id: string, crashes: number) {
+    super(
+      `Task ${quoted([task])} ${id} was held by ${crashes} workers when they died; it is not tried again. ` +
+        `Find out what it does to its process, then retry it.`,
+    );
+  }
+}

@@ -8,6 +8,7 @@ export {
 } from './configuration.errors.js';
 export {
   LeaseLostError,
+  QuarantinedError,
   ShutdownError,
   TaskCancelledError,
   TaskTimeoutError,

@@ -18,6 +18,7 @@ import type {
 } from '../engine/task-store.js';
 import { TaskStore } from '../engine/task-store.js';
 import { type ClaimedTask, type NewTask, type Stored, type StoredError, type Task } from '../engine/task.js';
+import { QuarantinedError } from '../errors/execution.errors.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { Hints } from './hints.js';
@@ -276,11 +277,9 @@ export class MemoryTaskStore extends TaskStore {
   }
 }
 
-function quarantine(task: StoredTask): StoredError {
-  const message =
-    `Task ${JSON.stringify(task.name)} ${task.id} was held by ${task.crashes} workers when they died, ` +
-    `so it is not run again. Find out what it does to its process, then retry it.`;
-  return { name: 'QuarantinedError', message };
+function quarantine({ name, id, crashes }: StoredTask): StoredError {
+  const error = new QuarantinedError(name, id, crashes);
+  return { name: error.name, message: error.message };
 }
 
 function assertNoScope(scope: unknown): void {

@@ -54,8 +54,8 @@ const timestamptz = { type: 'timestamptz' as const };
 const nullable = { nullable: true };
 
 const shared = {
-  id: { type: 'uuid' as const, primary: true, primaryKeyConstraintName: 'task_pkey' },
-  queue: { type: 'text' as const, primary: true, primaryKeyConstraintName: 'task_pkey' },
+  id: { type: 'uuid' as const, primary: true },
+  queue: { type: 'text' as const, primary: true },
   name: { type: 'text' as const },
   priority: { type: 'smallint' as const },
   scheduledAt: { ...timestamptz, name: 'scheduled_at' },

@@ -259,8 +259,8 @@ export function taskSql(schema: string) {
             jsonb_build_object('number', t."attempt", 'outcome', 'crashed') || CASE
               WHEN c."crashed" >= $2 AND t."cancel_keep" IS NULL THEN jsonb_build_object('error', jsonb_build_object(
                 'name', 'QuarantinedError',
-                'message', 'Task "' || t."name" || '" was held by ' || c."crashed" ||
-                  ' workers when they died; it is not tried again.'))
+                'message', 'Task "' || t."name" || '" ' || t."id" || ' was held by ' || c."crashed" ||
+                  ' workers when they died; it is not tried again. Find out what it does to its process, then retry it.'))
               ELSE '{}' END`)} END AS "history"
         FROM ${task} t CROSS JOIN LATERAL (SELECT t."crashes" + (NOT t."claimed_ahead")::int AS "crashed") c
         WHERE t."worker_id" IS NOT NULL AND (SELECT "yes" FROM ripe)

@@ -1,5 +1,5 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { quoteSchema } from '../identifiers.js';
+import { defaultSchema, quoteSchema } from '../identifiers.js';
 import { readSchemaVersion } from '../schema-version.js';
 
 /**
@@ -16,8 +16,10 @@ import { readSchemaVersion } from '../schema-version.js';
  */
 export function createBackie(schema: string): new () => MigrationInterface {
   const s = quoteSchema(schema);
-  return class CreateBackie1767225600000 implements MigrationInterface {
-    readonly name = 'CreateBackie1767225600000';
+  // TypeORM wants names that are unique and end in a time: an application may spread those of two schemas.
+  const of = schema === defaultSchema ? '' : `_${schema.replaceAll(/\W/g, '_')}_`;
+  return class CreateBackie implements MigrationInterface {
+    readonly name = `CreateBackie${of}1767225600000`;
 
     async up(runner: QueryRunner): Promise<void> {
       // An application may have let the module migrate first, and spread the migrations into its own only later.
