@@ -37,9 +37,14 @@ export class NestReporter implements EngineReporter {
   }
 }
 
+/** A line of the log is one line, and stays one that can be read: whatever was thrown may hold line breaks, and much. */
+const longestReason = 1_000;
+
 function reason(error: unknown): string {
   try {
-    return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    const clipped = text.length > longestReason ? `${text.slice(0, longestReason)}…` : text;
+    return clipped.replaceAll(/\p{Cc}+/gu, ' ');
   } catch {
     return 'a value that cannot be shown';
   }

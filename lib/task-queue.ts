@@ -264,10 +264,19 @@ export class TaskQueue {
 /** A task as its first claim gave it, for one that was stored as claimed. */
 function firstClaim(task: NewTask, handedAt: number): ClaimedTask {
   const { id, name, queue, priority, maxRetries, timeoutMs } = task;
+  const payload: unknown = JSON.parse(task.payload);
+  const first = { attempt: 1, retries: 0, claimSeq: 1 };
   return {
-    ...{ id, name, queue, priority, maxRetries, timeoutMs },
-    payload: JSON.parse(task.payload) as unknown,
-    ...{ attempt: 1, retries: 0, claimSeq: 1, createdAt: handedAt, scheduledAt: handedAt },
+    ...first,
+    id,
+    name,
+    queue,
+    priority,
+    maxRetries,
+    timeoutMs,
+    payload,
+    createdAt: handedAt,
+    scheduledAt: handedAt,
   };
 }
 

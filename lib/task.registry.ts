@@ -15,12 +15,18 @@ export class TaskRegistry {
 
   /** What the task of this name declares, if it is registered here. */
   declarationOf(name: string): BackgroundTaskOptions | undefined {
-    return this.all().get(name)?.declared;
+    // A provider may enqueue while others have yet to be created: what is found then is not all, and not kept.
+    return (this.explored ?? this.explorer.explore(this.options)).get(name)?.declared;
   }
 
-  /** @throws DuplicateTaskNameError and MissingHandlerError */
-  check(): void {
-    this.all();
+  /**
+   * Looks for the tasks, once every provider was created.
+   *
+   * @throws DuplicateTaskNameError and MissingHandlerError
+   */
+  check(): ReadonlyMap<string, ExploredTask> {
+    this.explored = this.explorer.explore(this.options);
+    return this.explored;
   }
 
   /**
@@ -30,7 +36,7 @@ export class TaskRegistry {
    */
   workable(): ReadonlyMap<string, TaskDefinition> {
     const queues = new Set(this.options.queues.map(({ name }) => name));
-    const definitions = [...this.all().values()].map(({ definition }) => definition);
+    const definitions = [...this.check().values()].map(({ definition }) => definition);
     const strays = definitions.filter((task) => !queues.has(task.queue));
     const [first] = strays;
     if (first) {
@@ -38,15 +44,5 @@ export class TaskRegistry {
       throw new QueueNotConfiguredError(first.queue, names);
     }
     return new Map(definitions.map((definition) => [definition.name, definition]));
-  }
-
-  /**
-   * Explored at the first call, which is after every provider was created.
-   *
-   * @throws DuplicateTaskNameError and MissingHandlerError
-   */
-  private all(): ReadonlyMap<string, ExploredTask> {
-    this.explored ??= this.explorer.explore(this.options);
-    return this.explored;
   }
 }

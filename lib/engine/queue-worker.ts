@@ -132,21 +132,25 @@ export class QueueWorker {
    * Keeps a slot for a task that is about to be enqueued, so that it can be stored as claimed already: only when this
    * worker would claim it at once anyway, since it has emptied its queue and has a slot to spare. Follow with `accept`
    * or `decline`.
+   *
+   * @returns Monotonic milliseconds since when it is kept: its name for those two. Undefined when there is none.
    */
-  reserve(name: string): boolean {
-    if (!this.asleep || this.stopping || this.free <= 0 || !this.tasks.has(name)) return false;
-    this.reservedSince.push(performance.now());
-    return true;
+  reserve(name: string): number | undefined {
+    if (!this.asleep || this.stopping || this.free <= 0 || !this.tasks.has(name)) return undefined;
+    const since = performance.now();
+    this.reservedSince.push(since);
+    return since;
   }
 
-  /** Runs a task that was stored as claimed by this worker. */
-  accept(task: ClaimedTask, lease: Lease): void {
-    this.reservedSince.shift();
-    this.take([task], lease);
+  /** Runs a task that was stored as claimed by this worker, unless its lease has ended meanwhile. */
+  accept(since: number, task: ClaimedTask, lease: Lease): void {
+    this.unreserve(since);
+    if (lease.remainingMs() > 0) this.take([task], lease);
+    else this.grow();
   }
 
-  decline(): void {
-    this.reservedSince.shift();
+  decline(since: number): void {
+    this.unreserve(since);
     this.grow();
   }
 
@@ -220,6 +224,10 @@ export class QueueWorker {
     return new Promise((resolve) => {
       this.nudge = resolve;
     });
+  }
+
+  private unreserve(since: number): void {
+    this.reservedSince.splice(this.reservedSince.indexOf(since), 1);
   }
 
   private grow(): void {

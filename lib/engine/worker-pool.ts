@@ -160,12 +160,14 @@ export class WorkerPool {
   reserve(queue: string, name: string): SlotReservation | undefined {
     const lease = this.holder?.lease;
     const worker = this.workers.find((one) => one.queue.name === queue);
-    if (!worker || !lease || lease.remainingMs() <= 0 || !worker.reserve(name)) return undefined;
+    if (!worker || !lease || lease.remainingMs() <= 0) return undefined;
+    const since = worker.reserve(name);
+    if (since === undefined) return undefined;
     return {
       workerId: lease.workerId,
-      accept: (task) => worker.accept(task, lease),
+      accept: (task) => worker.accept(since, task, lease),
       decline: (unsure) => {
-        worker.decline();
+        worker.decline(since);
         if (unsure) this.audit?.suspect();
       },
     };

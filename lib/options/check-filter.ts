@@ -3,8 +3,8 @@ import { type Check, checkOptions, integer, maxKeyLength, maxNameLength, name, o
 
 const state = oneOf(...Object.values(TaskState));
 const states: Check = (value) => {
-  const wrong = [value].flat().find((one) => state(one) !== undefined);
-  return wrong === undefined ? undefined : `${state(wrong)}, or an array of them`;
+  const problem = [value].flat().map(state).find(Boolean);
+  return problem && `${problem}, or an array of them`;
 };
 
 /** @throws InvalidOptionsError */

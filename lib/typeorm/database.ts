@@ -1,5 +1,6 @@
 import type { Pool, PoolClient, QueryArrayConfig } from 'pg';
 import { DataSource } from 'typeorm';
+import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError } from '../errors/store.errors.js';
 import type { PostgresOptions } from './connection-options.js';
 import { isConflict, isLostStatement } from './postgres-errors.js';
@@ -52,7 +53,7 @@ export class Database {
   private named = true;
 
   constructor(readonly options: PostgresOptions) {
-    this.dataSource = new DataSource(options);
+    this.dataSource = dataSourceOf(options);
   }
 
   async open(): Promise<void> {
@@ -162,6 +163,18 @@ export class Database {
       this.named = false;
     }
     this.prepared.add(client);
+  }
+}
+
+/** @throws InvalidOptionsError for a URL whose user or password TypeORM cannot decode; it is not shown. */
+function dataSourceOf(options: PostgresOptions): DataSource {
+  try {
+    return new DataSource(options);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    throw new InvalidOptionsError(
+      `BackieModule's connection is a URL with a "%" that begins no code. Write "%" in a user or password as "%25".`,
+    );
   }
 }
 

@@ -22,7 +22,8 @@ export async function migrate(dataSource: DataSource, schema: string, mode: Migr
   if (found > schemaVersion) throw new SchemaTooNewError(schema, found, schemaVersion);
   if (found === schemaVersion) return;
   if (mode === 'check') throw new SchemaOutdatedError(schema, found, schemaVersion);
-  await dataSource.transaction(async ({ queryRunner }) => {
+  // A higher level, should it be the role's default, would go on seeing what was there before the lock was waited for.
+  await dataSource.transaction('READ COMMITTED', async ({ queryRunner }) => {
     if (!queryRunner) throw new Error('TypeORM gave a transaction without a query runner.');
     await queryRunner.query(`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, [channelOf(schema)]);
     const meanwhile = await readSchemaVersion(queryRunner, schema);

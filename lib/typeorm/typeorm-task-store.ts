@@ -1,5 +1,5 @@
 import type { ClientConfig } from 'pg';
-import { type DataSource, EntityManager } from 'typeorm';
+import type { DataSource } from 'typeorm';
 import { delay } from '../engine/delay.js';
 import { cursorAfter, readPage } from '../engine/page-cursor.js';
 import type { ClaimedTask, NewTask, Stored, Task } from '../engine/task.js';
@@ -22,21 +22,18 @@ import {
   TaskStore,
   type WorkerIdentity,
 } from '../engine/task-store.js';
-import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { BackieError } from '../errors/backie.error.js';
 import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
 import { Database, type Statement, type TextRow } from './database.js';
-import { chunks, enqueueChunk, enqueueInSnapshot, runIn } from './enqueue.js';
 import { defaultSchema } from './identifiers.js';
 import { migrate, type MigrationMode } from './migrate.js';
 import { isRefusal, isTransient, isUniqueViolation } from './postgres-errors.js';
 import { PostgresLease } from './postgres-lease.js';
 import { PostgresNotifier } from './postgres-notifier.js';
+import { Producer } from './producer.js';
 import { claimedTask, settlementJson, shownTask, text } from './task-row.js';
 import { taskSql } from './task.sql.js';
-import { TransactionWatch } from './transaction-watch.js';
-import { WakeThrottle } from './wake-throttle.js';
 
 export interface TypeOrmTaskStoreOptions {
   /**
@@ -61,8 +58,7 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly database: Database;
   private readonly statements: ReturnType<typeof namedStatements>;
   private readonly appDataSource: DataSource | undefined;
-  private readonly watch = new TransactionWatch();
-  private readonly throttle = new WakeThrottle((dueIn) => this.notify(dueIn));
+  private readonly producer: Producer;
   private opened = false;
 
   constructor(private readonly options: TypeOrmTaskStoreOptions) {
@@ -71,6 +67,7 @@ export class TypeOrmTaskStore extends TaskStore {
     this.statements = namedStatements(this.schema);
     const postgres = engineOptions(options.connection, this.schema);
     this.database = new Database(postgres);
+    this.producer = new Producer(this.database, this.statements);
     this.appDataSource = isDataSource(options.connection) ? options.connection : undefined;
     this.description = `PostgreSQL at ${describeTarget(postgres)}, schema ${JSON.stringify(this.schema)}`;
   }
@@ -88,8 +85,7 @@ export class TypeOrmTaskStore extends TaskStore {
 
   async close(): Promise<void> {
     this.opened = false;
-    this.watch.stop();
-    this.throttle.stop();
+    this.producer.stop();
     await this.database.close();
   }
 
@@ -99,15 +95,11 @@ export class TypeOrmTaskStore extends TaskStore {
 
   async enqueue(tasks: readonly NewTask[], scope?: unknown, again = false): Promise<Stored[]> {
     if (!this.opened) throw new StoreClosedError();
-    if (again) return this.enqueueAgain(tasks, scope);
-    if (tasks.length === 0) return [];
-    const results = scope === undefined ? await this.enqueueHere(tasks) : await this.enqueueIn(scope, tasks);
-    return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
+    return again ? this.producer.enqueueAgain(tasks, scope) : this.producer.enqueue(tasks, scope);
   }
 
   afterCommit(scope: unknown, effect: () => void): void {
-    if (scope === undefined) effect();
-    else this.watch.afterCommit(entityManager(scope), effect);
+    this.producer.afterCommit(scope, effect);
   }
 
   ambientScope(): unknown {
@@ -263,68 +255,6 @@ export class TypeOrmTaskStore extends TaskStore {
     return this.database.run(this.statements[statement], values);
   }
 
-  /** Looks for the ids among the finished tasks first: the live ones show themselves by their primary key. */
-  private async enqueueAgain(tasks: readonly NewTask[], scope: unknown): Promise<Stored[]> {
-    const rows = await this.run('finishedIds', [tasks.map(({ id }) => id)]);
-    const finished = new Set(rows.map(([id]) => id));
-    const stored = await this.enqueue(
-      tasks.filter(({ id }) => !finished.has(id)),
-      scope,
-    );
-    return tasks.map(({ id }) =>
-      finished.has(id) ? { id, duplicate: false } : (stored.shift() ?? { id, duplicate: false }),
-    );
-  }
-
-  private async enqueueHere(tasks: readonly NewTask[]): Promise<Map<string, Stored>> {
-    const { statements, database } = this;
-    const wake = this.toWake(tasks);
-    const parts = chunks(tasks);
-    const [only] = parts;
-    const results =
-      only && parts.length === 1
-        ? await enqueueChunk(database.run, statements, only, wake)
-        : await database.transaction((run) => inParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake)));
-    this.tellLater(tasks, results, wake);
-    return results;
-  }
-
-  private async enqueueIn(scope: unknown, tasks: readonly NewTask[]): Promise<Map<string, Stored>> {
-    const { statements, database } = this;
-    const manager = entityManager(scope);
-    const wake = this.toWake(tasks);
-    const store =
-      tasks.some(({ uniqueKey }) => uniqueKey !== null) && (await seesOldSnapshot(manager))
-        ? (chunk: NewTask[]) => enqueueInSnapshot(manager, statements, chunk, wake, database.run)
-        : (chunk: NewTask[]) => enqueueChunk(runIn(manager), statements, chunk, wake);
-    const results = await inParts(chunks(tasks), store);
-    this.watch.afterCommit(manager, () => this.tellLater(tasks, results, wake));
-    return results;
-  }
-
-  /** The queues whose workers can be woken by the statement itself: something on them is due, and it is quiet. */
-  private toWake(tasks: readonly NewTask[]): string[] {
-    const queues = new Set(tasks.filter((task) => !task.handTo && dueInMs(task) <= 0).map(({ queue }) => queue));
-    return [...queues].filter((queue) => this.throttle.lead(queue));
-  }
-
-  /** Tells of what the statement itself told nobody. */
-  private tellLater(tasks: readonly NewTask[], results: ReadonlyMap<string, Stored>, told: readonly string[]): void {
-    const soonest = new Map<string, number>();
-    for (const task of tasks) {
-      const { handedAt, duplicate } = results.get(task.id) ?? {};
-      const inMs = dueInMs(task);
-      if (handedAt !== undefined || duplicate || (inMs <= 0 && told.includes(task.queue))) continue;
-      soonest.set(task.queue, Math.min(soonest.get(task.queue) ?? Infinity, inMs));
-    }
-    for (const [queue, inMs] of soonest) this.throttle.tell(queue, inMs);
-  }
-
-  private notify(dueIn: ReadonlyMap<string, number>): void {
-    // A hint that cannot be sent costs latency, never work.
-    this.run('notify', [[...dueIn.keys()], [...dueIn.values()]]).catch(() => {});
-  }
-
   /** A server that is starting up, or not there yet, is waited for; one that refuses us is not. */
   private async connect(): Promise<void> {
     const giveUpAt = performance.now() + (this.options.connectTimeoutMs ?? 30_000);
@@ -362,26 +292,6 @@ function namedStatements(schema: string) {
   return Object.fromEntries(named) as Record<keyof typeof texts, Statement>;
 }
 
-async function inParts(
-  parts: readonly NewTask[][],
-  store: (chunk: NewTask[]) => Promise<Map<string, Stored>>,
-): Promise<Map<string, Stored>> {
-  const results = new Map<string, Stored>();
-  for (const chunk of parts) for (const [id, result] of await store(chunk)) results.set(id, result);
-  return results;
-}
-
-/** Whether the transaction's snapshot may be older than a row that stands in the way. */
-async function seesOldSnapshot(manager: EntityManager): Promise<boolean> {
-  const [row] = await manager.query<{ level: string }[]>(`SELECT current_setting('transaction_isolation') AS level`);
-  return row?.level === 'repeatable read' || row?.level === 'serializable';
-}
-
-/** For hints only: what is due is decided by the database's clock. */
-function dueInMs({ due }: NewTask): number {
-  return 'inMs' in due ? due.inMs : due.at.getTime() - Date.now();
-}
-
 function leavesNoTrace(settlement: Settlement): boolean {
   return settlement.kind === 'finish' && !settlement.keep;
 }
@@ -399,14 +309,6 @@ function rescuedTask([id, queue, name, attempt, crashes, end]: TextRow): Rescued
     crashes: Number(crashes),
     quarantined: end === 'failed',
   };
-}
-
-function entityManager(scope: unknown): EntityManager {
-  const manager = scope as Partial<EntityManager> | null;
-  if (typeof manager?.query === 'function' && 'queryRunner' in manager) return manager as EntityManager;
-  throw new InvalidOptionsError(
-    `manager must be TypeORM's EntityManager, as dataSource.transaction(async (manager) => …) gives it.`,
-  );
 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;

@@ -1,0 +1,128 @@
+import type { EntityManager } from 'typeorm';
+import type { NewTask, Stored } from '../engine/task.js';
+import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import type { Database, Statement } from './database.js';
+import { chunks, enqueueChunk, type EnqueueStatements, enqueueInSnapshot, runIn } from './enqueue.js';
+import { TransactionWatch } from './transaction-watch.js';
+import { WakeThrottle } from './wake-throttle.js';
+
+export interface ProducerStatements extends EnqueueStatements {
+  readonly finishedIds: Statement;
+  readonly notify: Statement;
+}
+
+/** Stores tasks, in a transaction of its own or of the caller's, and tells the workers of other processes. */
+export class Producer {
+  private readonly watch = new TransactionWatch();
+  private readonly throttle = new WakeThrottle((dueIn) => this.notify(dueIn));
+
+  constructor(
+    private readonly database: Database,
+    private readonly statements: ProducerStatements,
+  ) {}
+
+  async enqueue(tasks: readonly NewTask[], scope: unknown): Promise<Stored[]> {
+    if (tasks.length === 0) return [];
+    const results = scope === undefined ? await this.storeHere(tasks) : await this.storeIn(entityManager(scope), tasks);
+    return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
+  }
+
+  /** Looks for the ids among the finished tasks first: the live ones show themselves by their primary key. */
+  async enqueueAgain(tasks: readonly NewTask[], scope: unknown): Promise<Stored[]> {
+    const rows = await this.database.run(this.statements.finishedIds, [tasks.map(({ id }) => id)]);
+    const finished = new Set(rows.map(([id]) => id));
+    const stored = await this.enqueue(
+      tasks.filter(({ id }) => !finished.has(id)),
+      scope,
+    );
+    return tasks.map(({ id }) =>
+      finished.has(id) ? { id, duplicate: false } : (stored.shift() ?? { id, duplicate: false }),
+    );
+  }
+
+  afterCommit(scope: unknown, effect: () => void): void {
+    if (scope === undefined) effect();
+    else this.watch.afterCommit(entityManager(scope), effect);
+  }
+
+  stop(): void {
+    this.watch.stop();
+    this.throttle.stop();
+  }
+
+  private async storeHere(tasks: readonly NewTask[]): Promise<Map<string, Stored>> {
+    const { statements, database } = this;
+    const wake = this.toWake(tasks);
+    const parts = chunks(tasks);
+    const [only] = parts;
+    const results =
+      only && parts.length === 1
+        ? await enqueueChunk(database.run, statements, only, wake)
+        : await database.transaction((run) => inParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake)));
+    this.tellLater(tasks, results, wake);
+    return results;
+  }
+
+  private async storeIn(manager: EntityManager, tasks: readonly NewTask[]): Promise<Map<string, Stored>> {
+    const { statements, database } = this;
+    const wake = this.toWake(tasks);
+    const store =
+      tasks.some(({ uniqueKey }) => uniqueKey !== null) && (await seesOldSnapshot(manager))
+        ? (chunk: NewTask[]) => enqueueInSnapshot(manager, statements, chunk, wake, database.run)
+        : (chunk: NewTask[]) => enqueueChunk(runIn(manager), statements, chunk, wake);
+    const results = await inParts(chunks(tasks), store);
+    this.watch.afterCommit(manager, () => this.tellLater(tasks, results, wake));
+    return results;
+  }
+
+  /** The queues whose workers can be woken by the statement itself: something on them is due, and it is quiet. */
+  private toWake(tasks: readonly NewTask[]): string[] {
+    const queues = new Set(tasks.filter((task) => !task.handTo && dueInMs(task) <= 0).map(({ queue }) => queue));
+    return [...queues].filter((queue) => this.throttle.lead(queue));
+  }
+
+  /** Tells of what the statement itself told nobody. */
+  private tellLater(tasks: readonly NewTask[], results: ReadonlyMap<string, Stored>, told: readonly string[]): void {
+    const soonest = new Map<string, number>();
+    for (const task of tasks) {
+      const { handedAt, duplicate } = results.get(task.id) ?? {};
+      const inMs = dueInMs(task);
+      if (handedAt !== undefined || duplicate || (inMs <= 0 && told.includes(task.queue))) continue;
+      soonest.set(task.queue, Math.min(soonest.get(task.queue) ?? Infinity, inMs));
+    }
+    for (const [queue, inMs] of soonest) this.throttle.tell(queue, inMs);
+  }
+
+  private notify(dueIn: ReadonlyMap<string, number>): void {
+    // A hint that cannot be sent costs latency, never work.
+    this.database.run(this.statements.notify, [[...dueIn.keys()], [...dueIn.values()]]).catch(() => {});
+  }
+}
+
+async function inParts(
+  parts: readonly NewTask[][],
+  store: (chunk: NewTask[]) => Promise<Map<string, Stored>>,
+): Promise<Map<string, Stored>> {
+  const results = new Map<string, Stored>();
+  for (const chunk of parts) for (const [id, result] of await store(chunk)) results.set(id, result);
+  return results;
+}
+
+/** Whether the transaction's snapshot may be older than a row that stands in the way. */
+async function seesOldSnapshot(manager: EntityManager): Promise<boolean> {
+  const [row] = await manager.query<{ level: string }[]>(`SELECT current_setting('transaction_isolation') AS level`);
+  return row?.level === 'repeatable read' || row?.level === 'serializable';
+}
+
+/** For hints only: what is due is decided by the database's clock. */
+function dueInMs({ due }: NewTask): number {
+  return 'inMs' in due ? due.inMs : due.at.getTime() - Date.now();
+}
+
+function entityManager(scope: unknown): EntityManager {
+  const manager = scope as Partial<EntityManager> | null;
+  if (typeof manager?.query === 'function' && 'queryRunner' in manager) return manager as EntityManager;
+  throw new InvalidOptionsError(
+    `manager must be TypeORM's EntityManager, as dataSource.transaction(async (manager) => …) gives it.`,
+  );
+}
