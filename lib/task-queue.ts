@@ -40,6 +40,8 @@ const enqueueTries = 4;
 export class TaskQueue {
   /** Calls outside transactions that come at the same time share one statement. */
   private readonly commits: GroupCommit<NewTask, Stored>;
+  /** Apart, since a unique key may have to wait for a transaction of somebody else's. */
+  private readonly uniqueCommits: GroupCommit<NewTask, Stored>;
 
   constructor(
     private readonly store: TaskStore,
@@ -48,11 +50,14 @@ export class TaskQueue {
     private readonly events: TaskEvents,
     private readonly options: ResolvedOptions,
   ) {
-    this.commits = new GroupCommit((tasks) => this.repeated((again) => this.store.enqueue(tasks, undefined, again)), {
+    const send = (tasks: readonly NewTask[]) => this.repeated((again) => this.store.enqueue(tasks, undefined, again));
+    const sharing = {
       maxBatch: 1_000,
       maxUnderWay: 2,
-      divisible: (error) => !this.store.isTransient(error),
-    });
+      divisible: (error: unknown) => !this.store.isTransient(error),
+    };
+    this.commits = new GroupCommit(send, sharing);
+    this.uniqueCommits = new GroupCommit(send, sharing);
   }
 
   /**
@@ -213,7 +218,8 @@ export class TaskQueue {
     const due = 'inMs' in task.due && task.due.inMs === 0;
     const slot = due ? this.pool.reserve(task.queue, task.name) : undefined;
     try {
-      const stored = await this.commits.submit(slot ? { ...task, handTo: slot.workerId } : task);
+      const commits = task.uniqueKey === null ? this.commits : this.uniqueCommits;
+      const stored = await commits.submit(slot ? { ...task, handTo: slot.workerId } : task);
       this.announce([task], [stored]);
       if (stored.handedAt === undefined) slot?.decline(false);
       else slot?.accept(firstClaim(task, stored.handedAt));

@@ -145,8 +145,10 @@ export class QueueWorker {
   /** Runs a task that was stored as claimed by this worker, unless its lease has ended meanwhile. */
   accept(since: number, task: ClaimedTask, lease: Lease): void {
     this.unreserve(since);
-    if (lease.remainingMs() > 0) this.take([task], lease);
-    else this.grow();
+    if (lease.remainingMs() <= 0) return this.grow();
+    // Before what was claimed ahead: it is stored as started.
+    this.waiting.unshift({ task, lease });
+    this.take([]);
   }
 
   decline(since: number): void {
@@ -254,32 +256,28 @@ export class QueueWorker {
     const lease = await this.heldLease();
     if (!lease || this.stopping) return 0;
     const sentAt = (this.claimingSince = performance.now());
-    const claimed = await this.claimFrom(lease, limit);
-    // An empty claim is quicker than one that counts.
-    if (claimed.length > 0) this.pace.claimed(performance.now() - sentAt);
-    // A lease that ended meanwhile takes its claims along: they are somebody else's to rescue.
-    if (lease.remainingMs() <= 0) return 0;
-    this.take(claimed, lease);
-    return claimed.length;
-  }
-
-  private async claimFrom(lease: Lease, limit: number): Promise<ClaimedTask[]> {
     try {
-      return await this.context.store.claim({
+      const claimed = await this.context.store.claim({
         workerId: lease.workerId,
         queue: this.queue.name,
         names: [...this.tasks.keys()],
         limit,
         startNow: Math.max(0, this.free),
       });
+      // An empty claim is quicker than one that counts.
+      if (claimed.length > 0) this.pace.claimed(performance.now() - sentAt);
+      // A lease that ended meanwhile takes its claims along: they are somebody else's to rescue.
+      if (lease.remainingMs() <= 0) return 0;
+      this.take(claimed.map((task) => ({ task, lease })));
+      return claimed.length;
     } finally {
       this.claimingSince = Infinity;
     }
   }
 
   /** Starts tasks as far as slots are free; the rest waits its turn. */
-  private take(tasks: readonly ClaimedTask[], lease: Lease): void {
-    for (const task of tasks) this.waiting.push({ task, lease });
+  private take(claimed: readonly Held[]): void {
+    this.waiting.push(...claimed);
     if (this.stopping) return this.giveBack();
     this.fill();
     if (this.waiting.length > 0) this.watchWaiting();
@@ -288,7 +286,7 @@ export class QueueWorker {
   private fill(): void {
     let next: Held | undefined;
     let started = 0;
-    while (this.runs.size < this.queue.concurrency && (next = this.waiting[started])) {
+    while (this.free > 0 && (next = this.waiting[started])) {
       started++;
       this.run(next);
     }

@@ -24,6 +24,8 @@ const backlogLimit = 5_000;
  */
 export class Settler {
   private readonly commits: GroupCommit<Entry, Verdict>;
+  /** Those of which a try has failed that the server may have committed. */
+  private readonly unsure = new WeakSet<Entry>();
 
   constructor(
     private readonly store: TaskStore,
@@ -55,19 +57,18 @@ export class Settler {
   }
 
   private async write(entries: readonly Entry[]): Promise<Verdict[]> {
-    let ambiguous = false;
     for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 2_000)) {
       const alive = entries.filter((entry) => entry.lease.remainingMs() > 0);
       try {
         const settled = await this.writeByWorker(alive);
         return entries.map((entry) => {
           if (settled.has(entry.settlement.id)) return 'settled';
-          return ambiguous && entry.lease.remainingMs() > 0 ? 'settled' : 'lost';
+          return this.unsure.has(entry) && entry.lease.remainingMs() > 0 ? 'settled' : 'lost';
         });
       } catch (error) {
         // Something in the entries themselves: let them be tried apart.
         if (!this.store.isTransient(error)) throw error;
-        ambiguous = true;
+        for (const entry of entries) this.unsure.add(entry);
         await delay(pauseMs);
       }
     }

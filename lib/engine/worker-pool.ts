@@ -195,6 +195,8 @@ export class WorkerPool {
         this.reporter.log('warn', `The lease of worker ${lease.workerId} is lost; its running tasks are given up.`);
         this.sustainedUntil = 0;
         for (const worker of this.workers) worker.lose(lease);
+        // Claims under the old lease found nothing, rescued tasks included: look again under the next one.
+        this.wake();
       },
       failed,
     });

@@ -9,9 +9,9 @@ export type ConnectionSource = string | Omit<PostgresOptions, 'type'> | DataSour
 
 /**
  * How many connections the engine keeps for itself at most, next to one for LISTEN and one for the lease. Statements
- * are shared, so more would only stand in each other's way.
+ * are shared, so more would only stand in each other's way; producers leave two of them to the workers.
  */
-const poolSize = 4;
+const poolSize = 6;
 const connectTimeoutMs = 10_000;
 
 /**

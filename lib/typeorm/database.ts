@@ -3,7 +3,7 @@ import { DataSource } from 'typeorm';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError } from '../errors/store.errors.js';
 import type { PostgresOptions } from './connection-options.js';
-import { isConflict, isLostStatement } from './postgres-errors.js';
+import { isConflict, isLostStatement, isReadOnly } from './postgres-errors.js';
 
 /** A row as text, column by column, in the order of the statement. */
 export type TextRow = readonly (string | null)[];
@@ -58,8 +58,10 @@ export class Database {
 
   async open(): Promise<void> {
     await this.dataSource.initialize();
-    // An idle connection that breaks is replaced at its next use; without a listener it would end the process.
+    // A connection that breaks fails its statement, or is replaced at its next use; without a listener it would end the
+    // process. The pool listens to idle ones only, and one may break in the very moment in which it is made.
     this.pool.on('error', () => {});
+    this.pool.on('connect', (client) => client.on('error', () => {}));
   }
 
   /** Waits a moment for what is under way; what does not answer then is left to its timeout. */
@@ -117,7 +119,8 @@ export class Database {
           this.pooled = true;
           continue;
         }
-        broken = !isServerError(error);
+        // A session that was opened while the database was read-only stays so.
+        broken = !isServerError(error) || isReadOnly(error);
         if (isConflict(error) && tries < conflictTries) continue;
         throw error;
       } finally {
@@ -148,7 +151,7 @@ export class Database {
    * that the pooler gave us, and a setting would stay behind in a session that others use next.
    */
   private async prepare(client: PoolClient): Promise<void> {
-    // The pool listens to idle clients only. One that breaks in use fails its statement, and must not end the process too.
+    // The first one was made before the pool had its listeners.
     client.on('error', () => {});
     const values = Object.entries(sessionSettings).flat();
     const pairs = Object.keys(sessionSettings).map((_, i) => `($${2 * i + 2}, $${2 * i + 3})`);

@@ -34,6 +34,11 @@ export function isUniqueViolation(error: unknown): boolean {
   return sqlState(error) === '23505';
 }
 
+/** A write in a read-only transaction: a standby, a primary that was demoted, a disk that is full. */
+export function isReadOnly(error: unknown): boolean {
+  return sqlState(error) === '25006';
+}
+
 /** A prepared statement that the connection behind a transaction pooler does not know, or knows already. */
 export function isLostStatement(error: unknown): boolean {
   const state = sqlState(error);

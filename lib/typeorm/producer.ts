@@ -1,18 +1,29 @@
 import type { EntityManager } from 'typeorm';
 import type { NewTask, Stored } from '../engine/task.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
-import type { Database, Statement } from './database.js';
+import type { Database, Run, Statement } from './database.js';
 import { chunks, enqueueChunk, type EnqueueStatements, enqueueInSnapshot, runIn } from './enqueue.js';
+import { Permits } from './permits.js';
+import { text } from './task-row.js';
 import { TransactionWatch } from './transaction-watch.js';
 import { WakeThrottle } from './wake-throttle.js';
 
 export interface ProducerStatements extends EnqueueStatements {
-  readonly finishedIds: Statement;
+  readonly takeBack: Statement;
   readonly notify: Statement;
 }
 
+/**
+ * How many of the engine's connections producers may use at once. A unique key whose holder has not committed yet makes
+ * its enqueue wait for as long as that takes: neither other enqueues nor the workers may wait along.
+ */
+const producerConnections = 2;
+const uniqueConnections = 2;
+
 /** Stores tasks, in a transaction of its own or of the caller's, and tells the workers of other processes. */
 export class Producer {
+  private readonly permits = new Permits(producerConnections);
+  private readonly uniquePermits = new Permits(uniqueConnections);
   private readonly watch = new TransactionWatch();
   private readonly throttle = new WakeThrottle((dueIn) => this.notify(dueIn));
 
@@ -21,23 +32,12 @@ export class Producer {
     private readonly statements: ProducerStatements,
   ) {}
 
-  async enqueue(tasks: readonly NewTask[], scope: unknown): Promise<Stored[]> {
+  /** @param again These may have been stored before: ids that are live or finished stay as they are. */
+  async enqueue(tasks: readonly NewTask[], scope: unknown, again: boolean): Promise<Stored[]> {
     if (tasks.length === 0) return [];
-    const results = scope === undefined ? await this.storeHere(tasks) : await this.storeIn(entityManager(scope), tasks);
+    const results =
+      scope === undefined ? await this.storeHere(tasks, again) : await this.storeIn(entityManager(scope), tasks, again);
     return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
-  }
-
-  /** Looks for the ids among the finished tasks first: the live ones show themselves by their primary key. */
-  async enqueueAgain(tasks: readonly NewTask[], scope: unknown): Promise<Stored[]> {
-    const rows = await this.database.run(this.statements.finishedIds, [tasks.map(({ id }) => id)]);
-    const finished = new Set(rows.map(([id]) => id));
-    const stored = await this.enqueue(
-      tasks.filter(({ id }) => !finished.has(id)),
-      scope,
-    );
-    return tasks.map(({ id }) =>
-      finished.has(id) ? { id, duplicate: false } : (stored.shift() ?? { id, duplicate: false }),
-    );
   }
 
   afterCommit(scope: unknown, effect: () => void): void {
@@ -50,29 +50,51 @@ export class Producer {
     this.throttle.stop();
   }
 
-  private async storeHere(tasks: readonly NewTask[]): Promise<Map<string, Stored>> {
+  private async storeHere(tasks: readonly NewTask[], again: boolean): Promise<Map<string, Stored>> {
     const { statements, database } = this;
     const wake = this.toWake(tasks);
     const parts = chunks(tasks);
     const [only] = parts;
-    const results =
-      only && parts.length === 1
-        ? await enqueueChunk(database.run, statements, only, wake)
-        : await database.transaction((run) => inParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake)));
+    const permits = tasks.some(isUnique) ? this.uniquePermits : this.permits;
+    const results = await permits.with(() =>
+      only && parts.length === 1 && !again
+        ? enqueueChunk(database.run, statements, only, wake)
+        : database.transaction(async (run) => {
+            const stored = await inParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake));
+            if (again) await this.takeBackFinished(run, stored);
+            return stored;
+          }),
+    );
     this.tellLater(tasks, results, wake);
     return results;
   }
 
-  private async storeIn(manager: EntityManager, tasks: readonly NewTask[]): Promise<Map<string, Stored>> {
+  private async storeIn(
+    manager: EntityManager,
+    tasks: readonly NewTask[],
+    again: boolean,
+  ): Promise<Map<string, Stored>> {
     const { statements, database } = this;
     const wake = this.toWake(tasks);
     const store =
-      tasks.some(({ uniqueKey }) => uniqueKey !== null) && (await seesOldSnapshot(manager))
+      tasks.some(isUnique) && (await seesOldSnapshot(manager))
         ? (chunk: NewTask[]) => enqueueInSnapshot(manager, statements, chunk, wake, database.run)
         : (chunk: NewTask[]) => enqueueChunk(runIn(manager), statements, chunk, wake);
     const results = await inParts(chunks(tasks), store);
+    if (again) await this.takeBackFinished(runIn(manager), results);
     this.watch.afterCommit(manager, () => this.tellLater(tasks, results, wake));
     return results;
+  }
+
+  /**
+   * A live task shows itself by its primary key, a finished one only among the finished. It is looked for after the
+   * insert, in the same transaction: a task may finish between a look and an insert, but not come back after both.
+   */
+  private async takeBackFinished(run: Run, results: Map<string, Stored>): Promise<void> {
+    for (const [taken] of await run(this.statements.takeBack, [[...results.keys()]])) {
+      const id = text(taken);
+      results.set(id, { id, duplicate: false });
+    }
   }
 
   /** The queues whose workers can be woken by the statement itself: something on them is due, and it is quiet. */
@@ -112,6 +134,10 @@ async function inParts(
 async function seesOldSnapshot(manager: EntityManager): Promise<boolean> {
   const [row] = await manager.query<{ level: string }[]>(`SELECT current_setting('transaction_isolation') AS level`);
   return row?.level === 'repeatable read' || row?.level === 'serializable';
+}
+
+function isUnique({ uniqueKey }: NewTask): boolean {
+  return uniqueKey !== null;
 }
 
 /** For hints only: what is due is decided by the database's clock. */

@@ -35,7 +35,7 @@ export function settlementJson(settlement: Settlement): string {
   }
 }
 
-/** The columns of `claim`. */
+/** The columns of `claim`; its times are microseconds. */
 export function claimedTask(queue: string, row: TextRow): ClaimedTask {
   return {
     id: text(row[0]),
@@ -48,8 +48,8 @@ export function claimedTask(queue: string, row: TextRow): ClaimedTask {
     maxRetries: numberOrNull(row[6]),
     timeoutMs: numberOrNull(row[7]),
     claimSeq: Number(row[8]),
-    createdAt: Number(row[9]),
-    scheduledAt: Number(row[10]),
+    createdAt: Number(row[9]) / 1_000,
+    scheduledAt: Number(row[10]) / 1_000,
   };
 }
 

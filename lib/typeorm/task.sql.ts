@@ -4,11 +4,11 @@ import { channelOf, quoteSchema } from './identifiers.js';
  * Every statement that workers and producers send, one a store method.
  *
  * Rules that hold for all: each names the queue, so that the tables can be distributed by it; each locks rows in the
- * order of their ids, so that opposed batches cannot deadlock; rows find each other by primary key, whatever the
- * table's statistics say; every value is a parameter.
+ * order of their ids, so that opposed batches cannot deadlock; every value is a parameter.
  *
- * `IS NOT DISTINCT FROM` stands where an equality would let the planner come from the other side: all tasks of a worker,
- * compared one by one with all settlements of a batch.
+ * And no plan may depend on the table's statistics, which are always wrong for a queue. Rows of a batch are therefore
+ * looped over in the sorted order of the input, and found by primary key and by nothing else: a condition by which the
+ * planner could come from the other side (a worker, a queue) stands as `IS NOT DISTINCT FROM`, or comes from the input.
  */
 export type TaskSql = ReturnType<typeof taskSql>;
 
@@ -27,6 +27,7 @@ export function taskSql(schema: string) {
   const kept = `"id", "queue", "name", "priority", "scheduled_at", "claim_seq", "attempt", "retries", "crashes",
       "max_retries", "timeout_ms", "created_at", "started_at", "unique_key", "payload"`;
   const millis = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`;
+  const micros = (column: string) => `(extract(epoch FROM ${column}) * 1000000)::bigint`;
   const later = (ms: string) => `now() + ${ms} * interval '1 millisecond'`;
   /** Appends an attempt to those of `t`; `report` is a jsonb of its number, outcome and error. */
   const withAttempt = (report: string) => `
@@ -36,6 +37,18 @@ export function taskSql(schema: string) {
   /** Wakes the workers of each queue in the rows, once: NOTIFY takes a global lock at commit. */
   const wake = (rows: string) =>
     `SELECT count(pg_notify(${channel}, 'w0:' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM ${rows}) d`;
+
+  /**
+   * Ends the held tasks of $2 ids, $3 queues, $4 claim numbers. The loop over the sorted input finds each row by its
+   * primary key, and so locks them in the order of their ids.
+   */
+  const end = `
+      DELETE FROM ${task} t
+      USING (
+        SELECT * FROM unnest($2::uuid[], $3::text[], $4::bigint[]) AS i("id", "queue", "claim_seq") ORDER BY i."id"
+      ) i
+      WHERE t."id" = i."id" AND t."queue" = i."queue"
+        AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`;
 
   /** The columns of a task that is shown, in the order of `shownTask`; a live one and a finished one alike. */
   const shown = (
@@ -104,33 +117,55 @@ export function taskSql(schema: string) {
         LIMIT 1
       ) t`,
 
-    /** $1 ids: which of them are those of finished tasks. */
-    finishedIds: `SELECT "id" FROM ${finished} WHERE "id" = ANY($1::uuid[])`,
+    /**
+     * $1 ids that this transaction may have inserted: takes back those of finished tasks. Nobody else has both rows: a
+     * retry deletes the finished one in the statement that inserts the live one.
+     */
+    takeBack: `
+      DELETE FROM ${task} t USING ${finished} f
+      WHERE t."id" = ANY($1::uuid[]) AND f."id" = t."id" AND f."queue" = t."queue"
+      RETURNING t."id"`,
 
     /**
-     * $1 worker, $2 queue, $3 names, $4 limit, $5 how many of them start at once.
+     * $1 worker, $2 queue, $3 names, $4 limit, $5 how many of them start at once; $6 priority, $7 microseconds since 1970
+     * and $8 id of the floor, or nulls.
      *
      * Reads task_ready in its order and stops after the limit: one range of it for each priority that is in use, highest
-     * first, so that tasks that are not due yet cost nothing, however many there are. The first level is empty, and so
-     * nothing is read, when the queue is paused or the worker's lease has ended.
+     * first, so that tasks that are not due yet cost nothing, however many there are. At the floor's priority it begins
+     * at the floor, so that what is dead below it, but cannot be vacuumed yet, costs nothing either. Nothing is read when
+     * the queue is paused or the worker's lease has ended.
      */
     claim: `
       WITH RECURSIVE level("priority") AS (
-        (SELECT t."priority" FROM ${task} t
-         WHERE t."queue" = $2 AND t."worker_id" IS NULL
-           AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = $1::uuid AND w."lease_until" > now())
-           AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = $2 AND q."paused_at" IS NOT NULL)
-         ORDER BY t."priority" DESC LIMIT 1)
+        SELECT coalesce(
+          (SELECT t."priority" FROM ${task} t
+           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" > coalesce($6::int, -32769)
+           ORDER BY t."priority" DESC LIMIT 1),
+          $6::int)
+        WHERE EXISTS (SELECT FROM ${worker} w WHERE w."id" = $1::uuid AND w."lease_until" > now())
+          AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = $2 AND q."paused_at" IS NOT NULL)
         UNION ALL
-        SELECT (SELECT t."priority" FROM ${task} t
-                WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" < level."priority"
-                ORDER BY t."priority" DESC LIMIT 1)
+        SELECT CASE WHEN level."priority" > $6::int THEN coalesce(
+            (SELECT t."priority" FROM ${task} t
+             WHERE t."queue" = $2 AND t."worker_id" IS NULL
+               AND t."priority" < level."priority" AND t."priority" > $6::int
+             ORDER BY t."priority" DESC LIMIT 1),
+            $6::int)
+          ELSE
+            (SELECT t."priority" FROM ${task} t
+             WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" < level."priority"
+             ORDER BY t."priority" DESC LIMIT 1)
+          END
         FROM level WHERE level."priority" IS NOT NULL
       ), due AS MATERIALIZED (
-        SELECT d."id", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
-          SELECT t."id" FROM ${task} t
+        SELECT d."id", d."queue", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
+          SELECT t."id", t."queue" FROM ${task} t
           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
             AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[])
+            AND (t."scheduled_at", t."id") > (
+              CASE WHEN level."priority" = $6::int THEN timestamptz 'epoch' + $7::float8 * interval '1 microsecond'
+              ELSE '-infinity' END,
+              CASE WHEN level."priority" = $6::int THEN $8::uuid ELSE '00000000-0000-0000-0000-000000000000' END)
           ORDER BY t."scheduled_at", t."id"
           LIMIT $4 FOR UPDATE SKIP LOCKED
         ) d
@@ -139,22 +174,18 @@ export function taskSql(schema: string) {
       UPDATE ${task} t
       SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
         "claimed_ahead" = due."place" > $5::bigint
-      FROM due WHERE t."id" = due."id" AND t."queue" = $2
+      FROM due WHERE t."id" = due."id" AND t."queue" = due."queue"
       RETURNING t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries", t."timeout_ms",
-        t."claim_seq", ${millis('t."created_at"')} AS "created_at", ${millis('t."scheduled_at"')} AS "scheduled_at"`,
+        t."claim_seq", ${micros('t."created_at"')} AS "created_at", ${micros('t."scheduled_at"')} AS "scheduled_at"`,
 
-    /**
-     * $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. The loop over the sorted input
-     * finds each row by its primary key, and so locks them in the order of their ids.
-     */
-    settleRemoved: `
-      DELETE FROM ${task} t
-      USING (
-        SELECT * FROM unnest($2::uuid[], $3::text[], $4::bigint[]) AS i("id", "queue", "claim_seq") ORDER BY i."id"
-      ) i
-      WHERE t."id" = i."id" AND t."queue" = i."queue"
-        AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"
-      RETURNING t."id"`,
+    /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. */
+    settleRemoved: `${end} RETURNING t."id"`,
+
+    /** The same for tasks that are done at their last attempt and stay. */
+    settleKept: `
+      WITH ended AS (${end} RETURNING t.*)
+      INSERT INTO ${finished} (${kept}, "state", "attempts") SELECT ${kept}, 'done', "attempts" FROM ended
+      RETURNING "id"`,
 
     /**
      * $1 worker, $2: a JSON array of [id, queue, claimSeq, state or null, keep, retryInMs or null, attempt or null]. A
@@ -162,10 +193,10 @@ export function taskSql(schema: string) {
      * to cancel that came meanwhile ends what would go back.
      */
     settle: `
-      WITH input AS (
+      WITH input AS MATERIALIZED (
         SELECT (e->>0)::uuid AS "id", e->>1 AS "queue", (e->>2)::bigint AS "claim_seq", e->>3 AS "state",
           (e->>4)::boolean AS "keep", (e->>5)::float8 AS "retry_in", nullif(e->6, 'null') AS "report"
-        FROM jsonb_array_elements($2::jsonb) e
+        FROM jsonb_array_elements($2::jsonb) e ORDER BY 1
       ), held AS MATERIALIZED (
         SELECT t."id", t."queue", i."retry_in",
           CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN 'cancelled' ELSE i."state" END AS "end",
@@ -173,7 +204,7 @@ export function taskSql(schema: string) {
           CASE WHEN i."report" IS NULL THEN t."attempts" ELSE ${withAttempt('i."report"')} END AS "history"
         FROM input i JOIN ${task} t ON t."id" = i."id" AND t."queue" = i."queue"
         WHERE t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"
-        ORDER BY t."id" FOR UPDATE OF t
+        FOR UPDATE OF t
       ), ended AS (
         DELETE FROM ${task} t USING held
         WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NOT NULL

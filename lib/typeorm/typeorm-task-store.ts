@@ -24,6 +24,7 @@ import {
 } from '../engine/task-store.js';
 import { BackieError } from '../errors/backie.error.js';
 import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
+import { ClaimFloors, type Floor } from './claim-floors.js';
 import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
 import { Database, type Statement, type TextRow } from './database.js';
 import { defaultSchema } from './identifiers.js';
@@ -59,6 +60,7 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly statements: ReturnType<typeof namedStatements>;
   private readonly appDataSource: DataSource | undefined;
   private readonly producer: Producer;
+  private readonly floors = new ClaimFloors();
   private opened = false;
 
   constructor(private readonly options: TypeOrmTaskStoreOptions) {
@@ -95,7 +97,7 @@ export class TypeOrmTaskStore extends TaskStore {
 
   async enqueue(tasks: readonly NewTask[], scope?: unknown, again = false): Promise<Stored[]> {
     if (!this.opened) throw new StoreClosedError();
-    return again ? this.producer.enqueueAgain(tasks, scope) : this.producer.enqueue(tasks, scope);
+    return this.producer.enqueue(tasks, scope, again);
   }
 
   afterCommit(scope: unknown, effect: () => void): void {
@@ -126,23 +128,27 @@ export class TypeOrmTaskStore extends TaskStore {
     );
   }
 
-  async claim({ workerId, queue, names, limit, startNow = limit }: ClaimRequest): Promise<ClaimedTask[]> {
-    const rows = await this.run('claim', [workerId, queue, names, limit, startNow]);
-    // UPDATE … RETURNING knows no order.
-    return rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
+  async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
+    const { queue, limit } = request;
+    const floor = this.floors.of(queue);
+    const claimed = await this.claimFrom(floor, request);
+    if (!floor || claimed.length === limit || !this.floors.looksBelow(queue)) return claimed;
+    // A claim that comes back short tells its worker that the queue is empty, so that had better be true.
+    const startNow = Math.max(0, (request.startNow ?? limit) - claimed.length);
+    const below = await this.claimFrom(null, { ...request, limit: limit - claimed.length, startNow });
+    return [...claimed, ...below].toSorted(inClaimOrder);
   }
 
   async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>> {
-    const removed = settlements.filter(leavesNoTrace);
-    const others = settlements.filter((settlement) => !leavesNoTrace(settlement));
     const settled = new Set<string>();
-    if (removed.length > 0) {
-      const columns = [removed.map(({ id }) => id), removed.map(({ queue }) => queue), removed.map((r) => r.claimSeq)];
-      for (const [id] of await this.run('settleRemoved', [workerId, ...columns])) settled.add(text(id));
-    }
-    if (others.length > 0) {
-      const rows = await this.run('settle', [workerId, `[${others.map(settlementJson).join(',')}]`]);
-      for (const [id] of rows) settled.add(text(id));
+    for (const statement of ['settleRemoved', 'settleKept', 'settle'] as const) {
+      const own = settlements.filter((settlement) => statementOf(settlement) === statement);
+      if (own.length === 0) continue;
+      const values =
+        statement === 'settle'
+          ? [`[${own.map(settlementJson).join(',')}]`]
+          : [own.map(({ id }) => id), own.map(({ queue }) => queue), own.map(({ claimSeq }) => claimSeq)];
+      for (const [id] of await this.run(statement, [workerId, ...values])) settled.add(text(id));
     }
     return settled;
   }
@@ -250,6 +256,19 @@ export class TypeOrmTaskStore extends TaskStore {
     return (await this.run('pausedQueues', [])).map(([name]) => text(name));
   }
 
+  private async claimFrom(
+    floor: Floor | null,
+    { workerId, queue, names, limit, startNow = limit }: ClaimRequest,
+  ): Promise<ClaimedTask[]> {
+    const sentAt = performance.now();
+    const place = [floor?.priority ?? null, floor?.scheduledAt ?? null, floor?.id ?? null];
+    const rows = await this.run('claim', [workerId, queue, names, limit, startNow, ...place]);
+    // UPDATE … RETURNING knows no order.
+    const claimed = rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
+    this.floors.passed(queue, claimed.at(-1), floor, performance.now() - sentAt);
+    return claimed;
+  }
+
   private run(statement: keyof typeof this.statements, values: readonly unknown[]): Promise<readonly TextRow[]> {
     if (!this.opened) return Promise.reject(new StoreClosedError());
     return this.database.run(this.statements[statement], values);
@@ -292,8 +311,11 @@ function namedStatements(schema: string) {
   return Object.fromEntries(named) as Record<keyof typeof texts, Statement>;
 }
 
-function leavesNoTrace(settlement: Settlement): boolean {
-  return settlement.kind === 'finish' && !settlement.keep;
+/** Most tasks simply end; what happens to the others is decided row by row. */
+function statementOf(settlement: Settlement): 'settleRemoved' | 'settleKept' | 'settle' {
+  if (settlement.kind !== 'finish') return 'settle';
+  if (!settlement.keep) return 'settleRemoved';
+  return settlement.state === 'done' && !settlement.attempt ? 'settleKept' : 'settle';
 }
 
 function inClaimOrder(a: ClaimedTask, b: ClaimedTask): number {

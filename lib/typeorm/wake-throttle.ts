@@ -18,7 +18,7 @@ export class WakeThrottle {
   /** Whether it is quiet, so that the caller may notify by itself, within its own statement; counts as told then. */
   lead(queue: string): boolean {
     const now = performance.now();
-    if (now - (this.toldAt.get(queue) ?? -Infinity) < shortestGapMs) return false;
+    if (this.untold.has(queue) || now - (this.toldAt.get(queue) ?? -Infinity) < shortestGapMs) return false;
     if (this.toldAt.size >= mostQueues) this.toldAt.clear();
     this.toldAt.set(queue, now);
     return true;
@@ -41,7 +41,8 @@ export class WakeThrottle {
     const due = this.untold;
     this.untold = new Map();
     this.timer = undefined;
-    for (const queue of due.keys()) this.lead(queue);
+    const now = performance.now();
+    for (const queue of due.keys()) this.toldAt.set(queue, now);
     this.send(due);
   }
 }

@@ -14,6 +14,9 @@ describeTaskStore('MemoryTaskStore', async () => {
     async expireLease() {
       aheadMs += mortal.leaseMs;
     },
+    async passTime(_queue, ms) {
+      aheadMs += ms;
+    },
     dispose: () => store.close(),
   };
 });

@@ -11,6 +11,8 @@ export interface TaskStoreUnderTest {
    * minute by it: those that are to live on are longer than that.
    */
   expireLease(workerId: string): Promise<void>;
+  /** Lets time pass for the tasks of a queue and the leases of its workers, at once. */
+  passTime(queue: string, ms: number): Promise<void>;
   dispose(): Promise<void>;
   /** Whether calls that are made at once run in parallel, so that repeating a race is worth its while. */
   readonly racing?: boolean;

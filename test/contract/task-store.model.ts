@@ -17,14 +17,14 @@ import {
 
 /** Random histories of a queue, each step checked against a model that is too simple to be wrong. */
 export function describeTaskStoreModel(subject: () => TaskStoreUnderTest): void {
-  it('agrees with a simple model whatever happens to a queue', { timeout: 120_000 }, async () => {
+  it('agrees with a simple model whatever happens to a queue', { timeout: 1_200_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
         const world = await World.create(subject());
         for (const one of steps) await world.take(one);
         await world.close();
       }),
-      { numRuns: subject().racing ? 40 : 300 },
+      { numRuns: Number(process.env['BACKIE_MODEL_RUNS'] ?? (subject().racing ? 40 : 1_000)) },
     );
   });
 }
@@ -33,7 +33,9 @@ type Step =
   | { readonly do: 'enqueue'; readonly tasks: readonly NewModelTask[] }
   | { readonly do: 'claim'; readonly worker: 0 | 1; readonly names: readonly string[]; readonly limit: number }
   | { readonly do: 'settle'; readonly worker: 0 | 1; readonly how: readonly How[] }
-  | { readonly do: 'crash'; readonly maxCrashes: number; readonly removeFailed: boolean }
+  /** A crash is a rescue of a worker whose lease ends just before; another finds only what has lapsed by itself. */
+  | { readonly do: 'crash' | 'rescue'; readonly maxCrashes: number; readonly removeFailed: boolean }
+  | { readonly do: 'pass'; readonly hours: number }
   | { readonly do: 'cancel'; readonly pick: number; readonly keep: boolean }
   | { readonly do: 'retry' | 'remove'; readonly pick: number }
   | { readonly do: 'pause' | 'resume' };
@@ -50,8 +52,10 @@ interface How {
 interface NewModelTask {
   readonly name: string;
   readonly priority: number;
-  /** Milliseconds since 1970, or Infinity: due when the test is long over. */
+  /** Milliseconds since 1970; Infinity while it waits for time to pass. */
   readonly scheduledAt: number;
+  /** How much time has to pass until it is due. */
+  readonly waitHours: number;
   readonly uniqueKey: string | null;
 }
 
@@ -71,18 +75,21 @@ interface ModelTask extends NewModelTask {
 const anyPick = fc.nat(50);
 const past = [0, 1, 2].map((bucket) => 1_700_000_000_000 + bucket * hourMs);
 const anyWorker = fc.constantFrom<0 | 1>(0, 1);
-const newModelTask: fc.Arbitrary<NewModelTask> = fc.record({
-  name: fc.constantFrom('x', 'y'),
-  priority: fc.integer({ min: -1, max: 1 }),
-  scheduledAt: fc.constantFrom(...past, ...past, Infinity),
-  uniqueKey: fc.constantFrom(null, null, 'a', 'b'),
-});
+const newModelTask: fc.Arbitrary<NewModelTask> = fc
+  .record({
+    name: fc.constantFrom('x', 'y'),
+    priority: fc.integer({ min: -1, max: 1 }),
+    scheduledAt: fc.constantFrom(...past, ...past, Infinity),
+    uniqueKey: fc.constantFrom(null, null, 'a', 'b'),
+    hours: fc.constantFrom(1, 3),
+  })
+  .map(({ hours, ...task }) => ({ ...task, waitHours: task.scheduledAt === Infinity ? hours : 0 }));
 const anyHow: fc.Arbitrary<How> = fc.record({
   pick: anyPick,
   kind: fc.constantFrom<How['kind']>('finish', 'retry', 'release'),
   state: fc.constantFrom<FinishedState>('done', 'failed', 'cancelled'),
   keep: fc.boolean(),
-  delayMs: fc.constantFrom(0, 0, 24 * hourMs),
+  delayMs: fc.constantFrom(0, 0, hourMs, 3 * hourMs),
   stale: fc.constantFrom(false, false, false, true),
 });
 const enqueueStep = fc.record({
@@ -101,12 +108,14 @@ const settleStep = fc.record({
   how: fc.array(anyHow, { minLength: 1, maxLength: 3 }),
 });
 const crashStep = fc.record({
-  do: fc.constant('crash' as const),
+  do: fc.constantFrom('crash' as const, 'crash' as const, 'rescue' as const),
   maxCrashes: fc.integer({ min: 1, max: 3 }),
   removeFailed: fc.boolean(),
 });
 const cancelStep = fc.record({ do: fc.constant('cancel' as const), pick: anyPick, keep: fc.boolean() });
 const pickStep = fc.record({ do: fc.constantFrom('retry' as const, 'remove' as const), pick: anyPick });
+// Between the whole hours that tasks wait: whether one is due is never a matter of milliseconds.
+const passStep = fc.record({ do: fc.constant('pass' as const), hours: fc.constantFrom(0.65, 1.55) });
 const pauseStep = fc.record({ do: fc.constantFrom('pause' as const, 'resume' as const) });
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: enqueueStep },
@@ -116,6 +125,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: cancelStep },
   { weight: 2, arbitrary: pickStep },
   { weight: 1, arbitrary: pauseStep },
+  { weight: 1, arbitrary: passStep },
 );
 
 /** The store and the model of one queue, side by side. */
@@ -125,6 +135,8 @@ class World {
   /** Every id that there ever was, so that picks meet removed tasks too. */
   private readonly ids: string[] = [];
   private paused = false;
+  /** Whether so much time has passed that the mortal worker's lease is over, though nobody has buried it. */
+  private lapsed = false;
   private workers!: [dying: Lease, living: Lease];
 
   static async create(subject: TaskStoreUnderTest): Promise<World> {
@@ -155,7 +167,15 @@ class World {
         await this.settle(this.workers[one.worker], one.how);
         break;
       case 'crash':
-        await this.crash(one.maxCrashes, one.removeFailed);
+        await this.subject.expireLease(this.workers[0].workerId);
+        this.lapsed = true;
+        await this.rescue(one.maxCrashes, one.removeFailed);
+        break;
+      case 'rescue':
+        await this.rescue(one.maxCrashes, one.removeFailed);
+        break;
+      case 'pass':
+        await this.pass(one.hours);
         break;
       case 'cancel':
         await this.cancel(this.picked(one.pick), one.keep);
@@ -176,16 +196,16 @@ class World {
   }
 
   private async enqueue(tasks: readonly NewModelTask[]): Promise<void> {
-    const made = tasks.map(({ scheduledAt, ...fields }) => {
-      const due = scheduledAt === Infinity ? { inMs: 24 * hourMs } : { at: new Date(scheduledAt) };
-      return { scheduledAt, task: newTask({ queue: this.queue, ...fields, due }) };
+    const made = tasks.map(({ scheduledAt, waitHours, ...fields }) => {
+      const due = scheduledAt === Infinity ? { inMs: waitHours * hourMs } : { at: new Date(scheduledAt) };
+      return { scheduledAt, waitHours, task: newTask({ queue: this.queue, ...fields, due }) };
     });
-    const expected = made.map(({ scheduledAt, task: { id, name, priority, uniqueKey } }) => {
+    const expected = made.map(({ scheduledAt, waitHours, task: { id, name, priority, uniqueKey } }) => {
       const holder = this.liveHolder(name, uniqueKey);
       if (holder) return { id: holder.id, duplicate: true };
       const counters = { attempt: 0, retries: 0, crashes: 0, claimSeq: 0 };
       const rest = { state: 'ready', workerId: null, outcomes: [], keepCancelled: null } as const;
-      this.tasks.set(id, { id, name, priority, uniqueKey, scheduledAt, ...counters, ...rest });
+      this.tasks.set(id, { id, name, priority, uniqueKey, scheduledAt, waitHours, ...counters, ...rest });
       this.ids.push(id);
       return { id, duplicate: false };
     });
@@ -198,7 +218,8 @@ class World {
     const due = [...this.tasks.values()]
       .filter((task) => task.state === 'ready' && names.includes(task.name) && task.scheduledAt !== Infinity)
       .toSorted((one, other) => other.priority - one.priority || one.scheduledAt - other.scheduledAt);
-    const expected = this.paused ? [] : due.slice(0, limit);
+    const dead = worker === 0 && this.lapsed;
+    const expected = this.paused || dead ? [] : due.slice(0, limit);
     // Tasks that were put back within one millisecond look alike from outside, so that places are compared, not ids.
     expect(claimed.map(({ id }) => place(this.known(id)))).toEqual(expected.map(place));
     expect(new Set(claimed.map(({ id }) => id)).size).toBe(claimed.length);
@@ -244,17 +265,33 @@ class World {
     if (keepCancelled !== null) return this.end(id, 'cancelled', keepCancelled);
     this.change(id, { state: 'ready', workerId: null });
     if (kind === 'release') this.change(id, { attempt: attempt - 1 });
-    else this.change(id, { retries: retries + 1, scheduledAt: delayMs > 0 ? Infinity : NaN });
+    else {
+      const waitHours = delayMs / hourMs;
+      this.change(id, { retries: retries + 1, waitHours, scheduledAt: delayMs > 0 ? Infinity : NaN });
+    }
   }
 
-  private async crash(maxCrashes: number, removeFailed: boolean): Promise<void> {
-    const [dying] = this.workers;
-    const { workerId } = dying;
-    await this.subject.expireLease(workerId);
+  /** Time passes; what waited for it is due, and the mortal worker was not heard of for too long. */
+  private async pass(hours: number): Promise<void> {
+    await this.subject.passTime(this.queue, hours * hourMs);
+    this.lapsed = true;
+    for (const task of this.tasks.values()) {
+      const waitHours = task.waitHours - hours;
+      if (task.scheduledAt !== Infinity) continue;
+      this.change(task.id, { waitHours, ...(waitHours <= 0 && { scheduledAt: NaN }) });
+      await this.learnDueTime(task.id);
+    }
+  }
+
+  private async rescue(maxCrashes: number, removeFailed: boolean): Promise<void> {
     const removeFailedOf = removeFailed ? [this.queue] : [];
     const rescued = await this.store.rescue({ leaseMs: 0, maxCrashes, removeFailedOf });
+    if (!this.lapsed) return expect(rescued.filter(({ queue }) => queue === this.queue)).toEqual([]);
+    const [dying] = this.workers;
+    const { workerId } = dying;
     await dying.end();
     this.workers[0] = await this.lease(mortal);
+    this.lapsed = false;
     const quarantined = new Map<string, boolean>();
     for (const task of [...this.tasks.values()].filter((one) => one.workerId === workerId)) {
       const crashes = task.crashes + 1;
@@ -371,7 +408,7 @@ function place({ priority, scheduledAt }: ModelTask): unknown {
 }
 
 /** What a task of the model and one of the store have in common. */
-function comparable(task: Omit<ModelTask, 'scheduledAt' | 'keepCancelled'>) {
+function comparable(task: Omit<ModelTask, 'scheduledAt' | 'waitHours' | 'keepCancelled'>) {
   const { id, name, priority, uniqueKey, state, attempt, retries, crashes, claimSeq, workerId, outcomes } = task;
   return { id, name, priority, uniqueKey, state, attempt, retries, crashes, claimSeq, workerId, outcomes };
 }

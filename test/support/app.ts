@@ -2,9 +2,19 @@ import { randomUUID } from 'node:crypto';
 import type { INestApplicationContext, ModuleMetadata, Type } from '@nestjs/common';
 import { Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-import { BackieModule, TaskEvents, TaskQueue, type TaskEventKind, type TaskEventMap, WorkerPool } from 'nestjs-backie';
+import {
+  type BackgroundTaskClass,
+  BackieModule,
+  type EnqueueOptions,
+  TaskEvents,
+  TaskQueue,
+  type TaskEventKind,
+  type TaskEventMap,
+  WorkerPool,
+} from 'nestjs-backie';
 import { filter, firstValueFrom, take, toArray } from 'rxjs';
 import { Client } from 'pg';
+import { DataSource, type DataSourceOptions } from 'typeorm';
 import { beforeAll, inject, onTestFinished } from 'vitest';
 
 export type BackieOptions = NonNullable<Parameters<typeof BackieModule.forRoot>[0]>;
@@ -108,4 +118,38 @@ export function next<Kind extends TaskEventKind>(
 ): Promise<TaskEventMap[Kind][]> {
   const observable = events[kind] as unknown as import('rxjs').Observable<TaskEventMap[Kind]>;
   return firstValueFrom(observable.pipe(filter(matches), take(count), toArray()));
+}
+
+/** Enqueues a task and waits until it is done. */
+export async function runTask(
+  { tasks, events }: Pick<TestApp, 'tasks' | 'events'>,
+  ...[task, payload, options]: [task: BackgroundTaskClass | string, payload?: unknown, options?: EnqueueOptions]
+): Promise<void> {
+  const done = next(events, 'done');
+  await tasks.enqueue(task as string, payload, options);
+  await done;
+}
+
+/** How many rows a schema's table of live tasks holds. */
+export async function liveTasks(schema: string): Promise<number> {
+  const [row] = await sql<{ count: string }>(`SELECT count(*) FROM "${schema}".task`);
+  return Number(row!.count);
+}
+
+/** A DataSource as an application has one; it is closed when the test has finished. */
+export async function openDataSource(options: Partial<DataSourceOptions> = {}): Promise<DataSource> {
+  const dataSource = new DataSource({ type: 'postgres', url: inject('databaseUrl'), ...options } as DataSourceOptions);
+  await dataSource.initialize();
+  whenFinished(() => dataSource.destroy());
+  return dataSource;
+}
+
+/** An empty database of its own, for what schemas do not keep apart; it is dropped when the test has finished. */
+export async function freshDatabase(): Promise<string> {
+  const name = `t_${randomUUID().replaceAll('-', '')}`;
+  await sql(`CREATE DATABASE ${name}`);
+  whenFinished(() => sql(`DROP DATABASE ${name} WITH (FORCE)`));
+  const url = new URL(inject('databaseUrl'));
+  url.pathname = name;
+  return url.href;
 }

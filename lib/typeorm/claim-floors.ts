@@ -1,0 +1,58 @@
+import type { ClaimedTask } from '../engine/task.js';
+
+/** A place in a queue's order of claiming. */
+export interface Floor {
+  readonly priority: number;
+  /** Microseconds since 1970. */
+  readonly scheduledAt: number;
+  readonly id: string;
+}
+
+interface Head {
+  floor: Floor | null;
+  /** When the next claim begins at the very beginning. */
+  lookBelowAt: number;
+  /** Whether the latest look from the beginning was slow. */
+  dear: boolean;
+}
+
+const lookBelowEveryMs = 1_000;
+/** Looks from the beginning may take this fraction of the time. */
+const costFraction = 0.05;
+
+/**
+ * Remembers how far the head of each queue is known to be empty, so that claims under load begin there. While another
+ * session holds an old snapshot, PostgreSQL cannot remove the index entries of tasks that have passed, and every claim
+ * from the very beginning would step over all of them.
+ *
+ * Tasks below the floor come into being when a long transaction commits, or a task is given back. The next look from the
+ * beginning finds them: one comes every second, and whenever a claim from the floor has found too little. Only while
+ * such looks are slow, so that the head must be full of dead entries, do they come less often.
+ */
+export class ClaimFloors {
+  private readonly heads = new Map<string, Head>();
+
+  constructor(private readonly now: () => number = () => performance.now()) {}
+
+  /** Where the next claim may begin; null: at the very beginning. */
+  of(queue: string): Floor | null {
+    const head = this.heads.get(queue);
+    return head && this.now() < head.lookBelowAt ? head.floor : null;
+  }
+
+  /** Whether a claim from the floor that found too little is to be followed by one from the beginning. */
+  looksBelow(queue: string): boolean {
+    return !this.heads.get(queue)?.dear;
+  }
+
+  /** A claim that began at `from` ended with this task, in the order of claiming, and took so long. */
+  passed(queue: string, last: ClaimedTask | undefined, from: Floor | null, tookMs: number): void {
+    const head = this.heads.get(queue) ?? { floor: null, lookBelowAt: 0, dear: false };
+    if (last) head.floor = { priority: last.priority, scheduledAt: Math.round(last.scheduledAt * 1_000), id: last.id };
+    if (!from) {
+      head.dear = tookMs > lookBelowEveryMs * costFraction;
+      head.lookBelowAt = this.now() + Math.max(lookBelowEveryMs, tookMs / costFraction);
+    }
+    this.heads.set(queue, head);
+  }
+}

@@ -1,0 +1,162 @@
+import pg from 'pg';
+import { expect, inject, it, vi } from 'vitest';
+import { bootApp, freshSchema, next, sql } from '../../support/app.js';
+import { type Backends, backends } from '../../support/backends.js';
+import { deferred, found, taskOf, until } from '../../support/tasks.js';
+
+const never = { defaults: { pollIntervalMs: 3_600_000 } };
+
+/** The channel on which an application listens. */
+async function channelOf({ connection }: Backends): Promise<string> {
+  const [{ query }] = await sql<{ query: string }>(
+    `SELECT query FROM pg_stat_activity WHERE application_name = $1 AND query LIKE 'LISTEN%'`,
+    [connection.applicationName],
+  );
+  return /"(.+)"/.exec(query)![1];
+}
+
+it('finds tasks by notification alone: enqueued, retried, given back by other applications', async () => {
+  const Work = taskOf('work', () => {});
+  const worker = await bootApp([Work], never);
+  const other = await bootApp([], { schema: worker.schema, workers: false });
+  const done = next(worker.events, 'done', 3);
+  await other.tasks.enqueue('work');
+  await other.tasks.enqueueMany('work', [1, 2]);
+  await done;
+});
+
+it('finds tasks by polling when its listening connection is gone, and hears again once it is back', async () => {
+  const Work = taskOf('work', () => {});
+  const own = backends();
+  const worker = await bootApp([Work], { connection: own.connection, defaults: { pollIntervalMs: 20 } });
+  const other = await bootApp([], { schema: worker.schema, workers: false });
+  const before = await own.listener();
+  expect(await own.terminate('LISTEN%')).toBe(1);
+  const polled = next(worker.events, 'done', 3);
+  for (let i = 0; i < 3; i++) await other.tasks.enqueue('work', i);
+  await polled;
+  const after = await until(own.listener, (pid) => pid !== undefined && pid !== before);
+  expect(after).not.toBe(before);
+});
+
+it('hears again after its listening connection broke, and looks for what it missed meanwhile', async () => {
+  const Work = taskOf('work', () => {});
+  const own = backends();
+  const worker = await bootApp([Work], { connection: own.connection, ...never });
+  const other = await bootApp([], { schema: worker.schema, workers: false });
+  const missed = next(worker.events, 'done');
+  await own.terminate('LISTEN%');
+  await other.tasks.enqueue('work');
+  await missed;
+  await until(own.listener, (pid) => pid !== undefined);
+  const heard = next(worker.events, 'done');
+  await other.tasks.enqueue('work');
+  await heard;
+});
+
+it('works by polling when LISTEN fails', async () => {
+  const client = pg.Client.prototype as unknown as { query(...args: unknown[]): unknown };
+  const { query } = client;
+  const refused = deferred();
+  const spy = vi.spyOn(client, 'query').mockImplementation(function (this: unknown, ...args) {
+    if (typeof args[0] !== 'string' || !args[0].startsWith('LISTEN')) return Reflect.apply(query, this, args);
+    refused.resolve();
+    return Promise.reject(new Error('LISTEN is not supported here'));
+  });
+  try {
+    const Work = taskOf('work', () => {});
+    const worker = await bootApp([Work], { defaults: { pollIntervalMs: 20 } });
+    await refused.promise;
+    const other = await bootApp([], { schema: worker.schema, workers: false });
+    const done = next(worker.events, 'done', 2);
+    await other.tasks.enqueue('work');
+    await worker.tasks.enqueue('work');
+    await done;
+  } finally {
+    spy.mockRestore();
+  }
+});
+
+it('ignores notifications that make no sense', async () => {
+  const gate = deferred();
+  const Work = taskOf('work', (wait: boolean) => (wait ? gate.promise : undefined));
+  const own = backends();
+  const worker = await bootApp([Work], { connection: own.connection, ...never });
+  const started = next(worker.events, 'started');
+  const { id } = await worker.tasks.enqueue(Work, true);
+  await started;
+  const channel = await channelOf(own);
+  const payloads = [
+    '',
+    'w',
+    'wno such queue',
+    'c',
+    'cnot-an-id',
+    `c${'0'.repeat(36)}`,
+    'b',
+    'bnobody',
+    'x',
+    '{"a":1}',
+    'w'.repeat(7_999),
+    'ẅ💥',
+    "c' OR 1=1",
+  ];
+  for (const payload of payloads) await sql('SELECT pg_notify($1, $2)', [channel, payload]);
+  const done = next(worker.events, 'done');
+  const other = await bootApp([], { schema: worker.schema, workers: false });
+  await other.tasks.enqueue('work', false);
+  await done;
+  expect(await found(worker.tasks, id)).toMatchObject({ state: 'running', claimSeq: 1 });
+  const last = next(worker.events, 'done');
+  gate.resolve();
+  expect(await last).toMatchObject([{ id, attempt: 1 }]);
+});
+
+it('is not woken by another schema of the same database', async () => {
+  const channels = await Promise.all(
+    [freshSchema(), freshSchema()].map(async (schema) => {
+      const own = backends(inject('databaseUrl'));
+      await bootApp([taskOf('work', () => {})], { schema, connection: own.connection });
+      return channelOf(own);
+    }),
+  );
+  expect(channels[0]).not.toBe(channels[1]);
+});
+
+it('loses nothing when all its connections are terminated under load, again and again', async () => {
+  const total = 600;
+  const runs = new Map<number, number>();
+  const Work = taskOf('work', async (n: number) => {
+    await new Promise(setImmediate);
+    runs.set(n, (runs.get(n) ?? 0) + 1);
+  });
+  const own = backends();
+  const { tasks, events } = await bootApp([Work], {
+    connection: own.connection,
+    queues: [{ name: 'default', retention: 'keepAll', pollIntervalMs: 50 }],
+  });
+  const ids: string[] = [];
+  let terminated = 0;
+  for (let round = 0; round < 6; round++) {
+    const progress = next(events, 'done', 20);
+    const numbers = Array.from({ length: total / 6 }, (_, i) => round * (total / 6) + i);
+    // Half of them alone, half of them together, while the connections break.
+    const [alone, together] = [numbers.slice(0, 50), numbers.slice(50)];
+    const enqueued = Promise.all([
+      tasks.enqueueMany(Work, together),
+      ...alone.map(async (n) => [await tasks.enqueue(Work, n)]),
+    ]);
+    terminated += await own.terminate();
+    ids.push(...(await enqueued).flat().map(({ id }) => id));
+    await progress;
+    terminated += await own.terminate();
+  }
+  expect(terminated).toBeGreaterThan(6);
+  expect(new Set(ids).size).toBe(total);
+  await until(
+    () => tasks.counts(),
+    ({ done }) => done === total,
+  );
+  expect(await tasks.counts()).toEqual({ ready: 0, running: 0, done: total, failed: 0, cancelled: 0 });
+  expect(runs.size).toBe(total);
+}, 60_000);

@@ -1,0 +1,191 @@
+import {
+  BackgroundTask,
+  type BackgroundTaskHandler,
+  type CurrentTask,
+  type Enqueued,
+  type PayloadOf,
+  type TaskQueue,
+} from 'nestjs-backie';
+import type { EntityManager } from 'typeorm';
+import * as v from 'valibot';
+import { z } from 'zod';
+
+/** Nothing of this runs: `tsc -p test/tsconfig.json` compiles it, and fails on an error that is expected and missing. */
+
+interface Letter {
+  readonly to: string;
+  readonly copies?: number;
+}
+
+@BackgroundTask('send-letter', { unique: ({ to }: Letter) => to })
+class SendLetter implements BackgroundTaskHandler<Letter> {
+  constructor(private readonly sender: string) {}
+
+  async run(letter: Letter, task: CurrentTask): Promise<void> {
+    await Promise.resolve([this.sender, letter.to, task.signal]);
+  }
+}
+
+@BackgroundTask('tick')
+class Tick implements BackgroundTaskHandler<void> {
+  run(_: void): void {}
+}
+
+/** What run() does not take does not matter. */
+@BackgroundTask('careless')
+class Careless implements BackgroundTaskHandler<number> {
+  run(): void {}
+}
+
+@BackgroundTask('maybe')
+class Maybe implements BackgroundTaskHandler<string | undefined> {
+  run(_: string | undefined): void {}
+}
+
+/** Without a payload in its type, anything goes. */
+@BackgroundTask('anything')
+class Anything implements BackgroundTaskHandler {
+  run(_: unknown): void {}
+}
+
+@BackgroundTask('either')
+class Either implements BackgroundTaskHandler<{ kind: 'a'; a: number } | { kind: 'b'; b: string }, number> {
+  run(payload: { kind: 'a'; a: number } | { kind: 'b'; b: string }): number {
+    return payload.kind === 'a' ? payload.a : payload.b.length;
+  }
+}
+
+abstract class Base<Payload> implements BackgroundTaskHandler<Payload> {
+  abstract run(payload: Payload): Promise<void>;
+}
+
+@BackgroundTask('inherited')
+class Inherited extends Base<Letter> {
+  async run(letter: Letter): Promise<void> {
+    await Promise.resolve(letter);
+  }
+}
+
+class NoTask {
+  walk(): void {}
+}
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+export const payloads: [
+  Equal<PayloadOf<typeof SendLetter>, Letter>,
+  Equal<PayloadOf<typeof Maybe>, string | undefined>,
+  Equal<PayloadOf<typeof Inherited>, Letter>,
+] = [true, true, true];
+
+export async function takesItsPayloadFromTheClass(tasks: TaskQueue, manager: EntityManager): Promise<void> {
+  const { id, duplicate }: Enqueued = await tasks.enqueue(SendLetter, { to: 'Ada' });
+  const text: string = id;
+  const flag: boolean = duplicate;
+  await tasks.enqueue(SendLetter, { to: 'Ada', copies: 2 }, { manager, delayMs: 5, priority: 1, uniqueKey: text });
+  await tasks.enqueue(Inherited, { to: 'Ada' });
+  await tasks.enqueue(Either, { kind: 'a', a: 1 });
+  await tasks.enqueueMany(SendLetter, [{ to: 'Ada' }, { to: 'Bob' }] as const, { scheduledAt: new Date() });
+  await tasks.enqueue(Tick);
+  await tasks.enqueue(Tick, undefined, { delayMs: flag ? 1 : 2 });
+  await tasks.enqueue(Maybe);
+  await tasks.enqueue(Maybe, 'text');
+  await tasks.enqueue(Careless);
+  await tasks.enqueue(Careless, 'anything');
+  await tasks.enqueue(Anything);
+  await tasks.enqueue(Anything, { any: ['thing'] });
+
+  // @ts-expect-error It needs its payload.
+  await tasks.enqueue(SendLetter);
+  // @ts-expect-error A key is missing.
+  await tasks.enqueue(SendLetter, {});
+  // @ts-expect-error A value is of another type.
+  await tasks.enqueue(SendLetter, { to: 7 });
+  // @ts-expect-error There is no such key.
+  await tasks.enqueue(SendLetter, { to: 'Ada', colour: 'red' });
+  // @ts-expect-error Its parent's payload counts.
+  await tasks.enqueue(Inherited, { from: 'Ada' });
+  // @ts-expect-error The kinds do not mix.
+  await tasks.enqueue(Either, { kind: 'a', b: 'text' });
+  // @ts-expect-error A tick carries nothing.
+  await tasks.enqueue(Tick, 'now');
+  // @ts-expect-error One payload of several is wrong.
+  await tasks.enqueueMany(SendLetter, [{ to: 'Ada' }, { too: 'Bob' }]);
+  // @ts-expect-error They come as an array.
+  await tasks.enqueueMany(SendLetter, { to: 'Ada' });
+  // @ts-expect-error It is no task.
+  await tasks.enqueue(NoTask, {});
+  // @ts-expect-error The class, not an instance of it.
+  await tasks.enqueue(new Tick());
+}
+
+export async function takesAnythingForABareName(tasks: TaskQueue): Promise<void> {
+  await tasks.enqueue('from-elsewhere');
+  await tasks.enqueue('from-elsewhere', { any: 'thing' }, { queue: 'email' });
+  await tasks.enqueueMany('from-elsewhere', [1, 'two', null]);
+}
+
+export async function knowsItsOptions(tasks: TaskQueue): Promise<void> {
+  await tasks.enqueue('any', 1, { scheduledAt: '2035-01-01T00:00:00Z' });
+  // @ts-expect-error There is no such option.
+  await tasks.enqueue('any', 1, { delay: 5 });
+  // @ts-expect-error Milliseconds are a number.
+  await tasks.enqueue('any', 1, { delayMs: '5s' });
+  // @ts-expect-error One key for many would leave one task.
+  await tasks.enqueueMany('any', [1], { uniqueKey: 'one' });
+}
+
+export async function showsWhatItFinds(tasks: TaskQueue): Promise<void> {
+  const task = await tasks.find<Letter>('id');
+  // @ts-expect-error There may be none.
+  task.id.toString();
+  const to: string | undefined = task?.payload.to;
+  // @ts-expect-error It is not for changing.
+  if (task) task.state = 'done';
+  const unknown = await tasks.find('id');
+  // @ts-expect-error Nobody said what it carries.
+  unknown?.payload.to.toString();
+  const counts = await tasks.counts();
+  const sum: number = counts.ready + counts.running + counts.done + counts.failed + counts.cancelled;
+  await Promise.resolve([to, sum]);
+}
+
+// @ts-expect-error A task has run().
+@BackgroundTask('walks')
+export class Walks {
+  walk(): void {}
+}
+
+// @ts-expect-error The key is made of the handler's payload.
+@BackgroundTask('other-key', { unique: ({ from }: { from: string }) => from })
+export class OtherKey implements BackgroundTaskHandler<Letter> {
+  run(_: Letter): void {}
+}
+
+// @ts-expect-error There is no such option.
+@BackgroundTask('typo', { maxRetry: 3 })
+export class Typo implements BackgroundTaskHandler {
+  run(): void {}
+}
+
+const zodLetter = z.object({ to: z.string(), copies: z.coerce.number().default(1) });
+const valibotLetter = v.object({ to: v.string(), copies: v.optional(v.number(), 1) });
+
+@BackgroundTask('zod', { schema: zodLetter })
+export class ZodTask implements BackgroundTaskHandler<z.output<typeof zodLetter>> {
+  run(letter: z.output<typeof zodLetter>): void {
+    letter.copies.toFixed();
+  }
+}
+
+@BackgroundTask('valibot', { schema: valibotLetter, unique: ({ to }) => to })
+export class ValibotTask implements BackgroundTaskHandler<v.InferOutput<typeof valibotLetter>> {
+  run(letter: v.InferOutput<typeof valibotLetter>): void {
+    letter.copies.toFixed();
+  }
+}
+
+// @ts-expect-error The handler wants what the schema does not give.
+@BackgroundTask('wrong-schema', { schema: zodLetter })
+export class WrongSchema implements BackgroundTaskHandler<{ from: string }> {
+  run(_: { from: string }): void {}
+}

@@ -1,0 +1,89 @@
+import { describe, expect, it } from 'vitest';
+import {
+  isConflict,
+  isLostStatement,
+  isRefusal,
+  isTransient,
+  isUniqueViolation,
+  sqlState,
+} from '../../lib/typeorm/postgres-errors.js';
+
+const kinds = { isConflict, isLostStatement, isRefusal, isTransient, isUniqueViolation };
+type Kind = keyof typeof kinds;
+
+const coded = (code: string) => Object.assign(new Error(code), { code });
+/** TypeORM wraps what the driver throws. */
+const wrapped = (code: string) => Object.assign(new Error('QueryFailedError'), { driverError: coded(code) });
+
+describe('an error of PostgreSQL', () => {
+  it.each<[string, string, Kind[]]>([
+    ['08000', 'connection exception', ['isTransient']],
+    ['08006', 'connection failure', ['isTransient']],
+    ['08P01', 'protocol violation, as poolers report lost statements', ['isTransient', 'isLostStatement']],
+    ['53300', 'too many connections', ['isTransient']],
+    ['53100', 'disk full', ['isTransient']],
+    ['57014', 'query cancelled', ['isTransient']],
+    ['57P01', 'admin shutdown', ['isTransient']],
+    ['57P02', 'crash shutdown', ['isTransient']],
+    ['57P03', 'cannot connect now', ['isTransient']],
+    ['40001', 'serialization failure', ['isTransient', 'isConflict']],
+    ['40P01', 'deadlock', ['isTransient', 'isConflict']],
+    ['55P03', 'lock not available', ['isTransient']],
+    ['25006', 'read-only transaction', ['isTransient']],
+    ['58000', 'system error', ['isTransient']],
+    ['26000', 'unknown prepared statement', ['isLostStatement']],
+    ['42P05', 'prepared statement exists', ['isLostStatement']],
+    ['23505', 'unique violation', ['isUniqueViolation']],
+    ['28P01', 'wrong password', ['isRefusal']],
+    ['28000', 'unknown role', ['isRefusal']],
+    ['3D000', 'unknown database', ['isRefusal']],
+    ['42501', 'missing right', ['isRefusal']],
+    ['22P02', 'invalid text', []],
+    ['22P05', 'untranslatable character', []],
+    ['23514', 'check violation', []],
+    ['42P01', 'undefined table', []],
+    ['42601', 'syntax error', []],
+    ['25P02', 'transaction is aborted', []],
+    ['XX000', 'internal error', []],
+    ['55000', 'not in the right state', []],
+    ['58030', 'input or output error', []],
+    ['ECONNREFUSED', 'of a socket', ['isTransient']],
+    ['ECONNRESET', 'of a socket', ['isTransient']],
+    ['ECONNABORTED', 'of a socket', ['isTransient']],
+    ['EPIPE', 'of a socket', ['isTransient']],
+    ['ETIMEDOUT', 'of a socket', ['isTransient']],
+    ['EHOSTUNREACH', 'of a socket', ['isTransient']],
+    ['ENETUNREACH', 'of a socket', ['isTransient']],
+    ['ENOTFOUND', 'of a name server', ['isTransient']],
+    ['EAI_AGAIN', 'of a name server', ['isTransient']],
+    ['ENOENT', 'of a socket file', ['isTransient']],
+    ['ERR_INVALID_ARG_TYPE', 'of Node', []],
+  ])('%s (%s) is %j, wrapped or not', (code, _, expected) => {
+    for (const error of [coded(code), wrapped(code), { driverError: wrapped(code) }]) {
+      expect(sqlState(error)).toBe(code);
+      for (const [kind, is] of Object.entries(kinds)) {
+        expect(is(error), `${kind} of ${code}`).toBe(expected.includes(kind as Kind));
+      }
+    }
+  });
+
+  it.each([
+    ['Connection terminated unexpectedly', true],
+    ['Connection terminated due to connection timeout', true],
+    ['timeout exceeded when trying to connect', true],
+    ['Query read timeout', true],
+    ['Client has encountered a connection error and is not queryable', true],
+    ["Cannot read properties of undefined (reading 'x')", false],
+    ['', false],
+  ])('without a code says by its text whether it is transient: "%s"', (message, transient) => {
+    expect(isTransient(new Error(message))).toBe(transient);
+  });
+
+  it.each([undefined, null, 'Connection terminated', 7, {}, { code: 7 }, { code: undefined }, () => 1])(
+    'is none of these when it is %s',
+    (thrown) => {
+      expect(sqlState(thrown)).toBeUndefined();
+      expect(Object.values(kinds).map((is) => is(thrown))).toEqual([false, false, false, false, false]);
+    },
+  );
+});

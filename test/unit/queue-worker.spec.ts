@@ -1,0 +1,670 @@
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Backoff } from '../../lib/engine/backoff.js';
+import type { CurrentTask } from '../../lib/engine/current-task.js';
+import { QueueWorker, type QueueWorkerContext } from '../../lib/engine/queue-worker.js';
+import { Settler } from '../../lib/engine/settler.js';
+import type { QueueDefinition, TaskDefinition } from '../../lib/engine/task-definition.js';
+import type { ClaimRequest, Lease } from '../../lib/engine/task-store.js';
+import { MemoryTaskStore } from '../../lib/memory/memory-task-store.js';
+import {
+  claimedTask,
+  deferred,
+  definition,
+  definitions,
+  FakeLease,
+  identity,
+  isSettled,
+  newTask,
+  newTasks,
+  queueOf,
+  Recorder,
+  ticks,
+} from './engine.fixtures.js';
+
+const hourMs = 3_600_000;
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+const forever = () => new Promise<never>(() => {});
+
+/** A worker over a store in memory, with the pool around it that it needs. */
+async function setUp(
+  tasks: readonly TaskDefinition[],
+  queue: Partial<QueueDefinition> = {},
+  context: Partial<QueueWorkerContext> = {},
+) {
+  const store = new MemoryTaskStore();
+  await store.open();
+  const claim = vi.spyOn(store, 'claim');
+  const recorder = new Recorder();
+  const lease = await store.lease(
+    identity(),
+    { leaseMs: 24 * hourMs, heartbeatMs: hourMs },
+    { lost() {}, renewalFailed() {} },
+  );
+  const failures: string[] = [];
+  const starting = vi.fn();
+  const worker = new QueueWorker(queueOf(queue), definitions(...tasks), {
+    store,
+    settler: new Settler(store, recorder),
+    reporter: recorder,
+    lease: () => Promise.resolve(lease),
+    hinted: () => false,
+    starting,
+    failed: (doing, error) => failures.push(`${doing}: ${String(error)}`),
+    ...context,
+  });
+  return { store, claim, recorder, lease, failures, starting, worker };
+}
+
+describe('a queue worker', () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('never runs more than its concurrency, and runs everything once', async () => {
+    const duration = fc.integer({ min: 0, max: 50 });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 6 }),
+        fc.array(duration, { minLength: 1, maxLength: 30 }),
+        async (concurrency, durations) => {
+          let running = 0;
+          let most = 0;
+          let runs = 0;
+          const handler = async (payload: unknown) => {
+            runs++;
+            most = Math.max(most, ++running);
+            await sleep(payload as number);
+            running--;
+          };
+          const { store, claim, worker } = await setUp([definition(handler)], { concurrency });
+          claim.mockImplementation(async (request: ClaimRequest) => {
+            await sleep(3);
+            return MemoryTaskStore.prototype.claim.call(store, request);
+          });
+          await store.enqueue(durations.map((ms) => newTask({ payload: String(ms) })));
+          worker.start();
+          await vi.advanceTimersByTimeAsync(durations.length * 60 + 100);
+          expect(most).toBeLessThanOrEqual(concurrency);
+          expect(runs).toBe(durations.length);
+          for (const [{ limit, startNow }] of claim.mock.calls) {
+            expect(limit).toBeGreaterThanOrEqual(1);
+            expect(startNow).toBeLessThanOrEqual(concurrency);
+          }
+          expect(await store.counts()).toMatchObject({ ready: 0, running: 0, done: durations.length });
+          await worker.stop();
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
+  it('claims for its free slots, under its lease, the names that it knows', async () => {
+    const { store, claim, lease, worker } = await setUp([definition(forever), definition(forever, { name: 'other' })], {
+      concurrency: 3,
+    });
+    await store.enqueue([...newTasks(2), newTask({ name: 'unknown' }), newTask({ queue: 'elsewhere' })]);
+    worker.start();
+    await ticks();
+    const request = { workerId: lease.workerId, queue: 'default', names: ['work', 'other'] };
+    expect(claim.mock.calls).toEqual([[{ ...request, limit: 3, startNow: 3 }]]);
+    expect(worker.running).toBe(2);
+    worker.wake();
+    await ticks();
+    expect(claim.mock.lastCall).toEqual([{ ...request, limit: 1, startNow: 1 }]);
+    await worker.stop();
+  });
+
+  it('does not claim while all its slots are taken, and claims at once when one is free', async () => {
+    const handler = (payload: unknown) => sleep(payload as number);
+    const { store, claim, worker } = await setUp([definition(handler)], { concurrency: 2 });
+    await store.enqueue([newTask({ payload: '1000' }), newTask({ payload: '5000' }), newTask({ payload: '5000' })]);
+    worker.start();
+    await vi.advanceTimersByTimeAsync(999);
+    worker.wake();
+    await ticks();
+    expect(claim).toHaveBeenCalledOnce();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(claim).toHaveBeenCalledTimes(2);
+    expect(claim.mock.lastCall![0].limit).toBe(1);
+    expect(worker.running).toBe(2);
+    await worker.stop();
+  });
+
+  it('claims again without a pause as long as claims come back full', async () => {
+    const { store, recorder, worker } = await setUp([definition(() => {})], { concurrency: 2, pollIntervalMs: hourMs });
+    await store.enqueue(newTasks(20));
+    worker.start();
+    await ticks(500);
+    expect(recorder.of('done')).toHaveLength(20);
+    await worker.stop();
+  });
+
+  it('polls at its jittered pace when nobody wakes it', async () => {
+    const { claim, worker } = await setUp([definition(() => {})], { pollIntervalMs: 1_000 });
+    worker.start();
+    await ticks();
+    for (let i = 1; i <= 20; i++) {
+      await vi.advanceTimersByTimeAsync(899);
+      expect(claim).toHaveBeenCalledTimes(i);
+      await vi.advanceTimersToNextTimerAsync();
+      expect(claim).toHaveBeenCalledTimes(i + 1);
+    }
+    await worker.stop();
+  });
+
+  it('never polls faster for an interval that no timer can hold', async () => {
+    vi.spyOn(Math, 'random').mockReturnValue(0.999);
+    const set = vi.spyOn(globalThis, 'setTimeout');
+    const { worker } = await setUp([definition(() => {})], { pollIntervalMs: 2 ** 31 - 1 });
+    worker.start();
+    await ticks();
+    expect(set.mock.calls.map(([, ms]) => ms)).toEqual([2 ** 31 - 1]);
+    await worker.stop();
+    vi.restoreAllMocks();
+  });
+
+  it('claims at once when it is woken, also by a wake-up during a claim', async () => {
+    const { claim, worker } = await setUp([definition(() => {})], { pollIntervalMs: hourMs });
+    const slow = deferred<never[]>();
+    claim.mockReturnValueOnce(slow.promise);
+    worker.start();
+    await ticks();
+    worker.wake();
+    slow.resolve([]);
+    await ticks();
+    expect(claim).toHaveBeenCalledTimes(2);
+    worker.wake();
+    await ticks();
+    expect(claim).toHaveBeenCalledTimes(3);
+    await ticks();
+    expect(claim).toHaveBeenCalledTimes(3);
+    await worker.stop();
+  });
+
+  it('backs off while claims fail, up to five seconds, and recovers', async () => {
+    vi.spyOn(Math, 'random').mockReturnValue(0.5);
+    const { store, claim, recorder, failures, worker } = await setUp([definition(() => {})], { pollIntervalMs: 1_000 });
+    claim.mockRejectedValue(new Error('no answer'));
+    await store.enqueue(newTasks(1));
+    worker.start();
+    await ticks();
+    const pauses = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000];
+    for (const [i, pause] of pauses.entries()) {
+      await vi.advanceTimersByTimeAsync(pause - 1);
+      expect(claim).toHaveBeenCalledTimes(i + 1);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(claim).toHaveBeenCalledTimes(i + 2);
+    }
+    expect(failures).toEqual(Array.from({ length: 9 }, () => 'claim from queue "default": Error: no answer'));
+    claim.mockRestore();
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(recorder.of('done')).toHaveLength(1);
+    // The next failure is the first again.
+    vi.spyOn(store, 'claim').mockRejectedValue(new Error('no answer'));
+    worker.wake();
+    await ticks();
+    await vi.advanceTimersByTimeAsync(100);
+    expect(store.claim).toHaveBeenCalledTimes(2);
+    await worker.stop();
+    vi.restoreAllMocks();
+  });
+
+  it('pauses while the settler is overloaded, and goes on when that is idle', async () => {
+    const idle = deferred();
+    const settler = { overloaded: true, idle: () => idle.promise, settle: async () => 'settled' as const };
+    const { store, claim, worker } = await setUp(
+      [definition(() => {})],
+      {},
+      { settler: settler as unknown as Settler },
+    );
+    await store.enqueue(newTasks(1));
+    worker.start();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(claim).not.toHaveBeenCalled();
+    settler.overloaded = false;
+    idle.resolve();
+    await ticks();
+    expect(claim).toHaveBeenCalled();
+    await worker.stop();
+  });
+
+  describe('runs an attempt and', () => {
+    const run = async (handler: TaskDefinition['handler'], fields: Partial<TaskDefinition> = {}, queue = {}) => {
+      const setup = await setUp([definition(handler, fields)], queue);
+      const [task] = newTasks(1);
+      await setup.store.enqueue([task!]);
+      setup.worker.start();
+      await ticks();
+      const ref = { id: task!.id, name: 'work', queue: 'default', attempt: 1 };
+      return { ...setup, ref, find: () => setup.store.find(task!.id) };
+    };
+
+    it('settles it as done', async () => {
+      const { recorder, ref, find, worker, starting } = await run(() => sleep(70));
+      expect(recorder.events).toEqual([{ kind: 'started', event: ref }]);
+      expect(starting).toHaveBeenCalledOnce();
+      await vi.advanceTimersByTimeAsync(70);
+      expect(recorder.of('done')).toEqual([{ ...ref, durationMs: 70 }]);
+      expect(await find()).toMatchObject({ state: 'done', attempts: [] });
+      await worker.stop();
+    });
+
+    it('tries it again after its backoff, not at the next poll', async () => {
+      const error = new Error('no');
+      const handler = vi.fn().mockRejectedValueOnce(error);
+      const backoff = Backoff.fixed(700);
+      const { recorder, ref, worker } = await run(handler, { backoff }, { pollIntervalMs: hourMs });
+      expect(recorder.of('retrying')).toEqual([{ ...ref, durationMs: 0, error, delayMs: 700 }]);
+      await vi.advanceTimersByTimeAsync(699);
+      expect(handler).toHaveBeenCalledOnce();
+      await vi.advanceTimersByTimeAsync(10);
+      expect(recorder.of('done')).toMatchObject([{ attempt: 2 }]);
+      await worker.stop();
+    });
+
+    it('lets it fail after its last retry', async () => {
+      const error = new Error('no');
+      const { recorder, ref, find, worker } = await run(() => Promise.reject(error), { maxRetries: 0 });
+      expect(recorder.of('failed')).toEqual([{ ...ref, durationMs: 0, error }]);
+      expect(await find()).toMatchObject({ state: 'failed', attempts: [{ outcome: 'failed' }] });
+      await worker.stop();
+    });
+
+    it('survives a handler that throws what nobody may touch', async () => {
+      const { proxy, revoke } = Proxy.revocable(new Error('gone'), {});
+      revoke();
+      const { recorder, find, worker } = await run(
+        () => {
+          throw proxy;
+        },
+        { maxRetries: 0 },
+      );
+      expect(recorder.of('failed')).toHaveLength(1);
+      expect(await find()).toMatchObject({ state: 'failed' });
+      await worker.stop();
+    });
+
+    it('cancels it on request', async () => {
+      const { recorder, ref, find, worker } = await run(forever);
+      worker.cancel('of another worker');
+      worker.cancel(ref.id);
+      await ticks();
+      expect(recorder.of('cancelled')).toEqual([ref]);
+      expect(await find()).toMatchObject({ state: 'cancelled', attempts: [{ outcome: 'cancelled' }] });
+      await worker.stop();
+    });
+
+    it('gives it back when it is interrupted, as if it had never been claimed', async () => {
+      const { recorder, find, worker } = await run(forever);
+      await worker.stop();
+      worker.interrupt();
+      await worker.finished();
+      await ticks();
+      expect(await find()).toMatchObject({ state: 'ready', attempt: 0, retries: 0, attempts: [] });
+      expect(recorder.events.map(({ kind }) => kind)).toEqual(['started']);
+    });
+
+    it('gives it up when its lease is lost, not when another one is', async () => {
+      const { recorder, ref, find, worker, lease } = await run(forever);
+      worker.lose(new FakeLease());
+      await ticks();
+      expect(worker.running).toBe(1);
+      worker.lose(lease);
+      await ticks();
+      expect(worker.running).toBe(0);
+      expect(recorder.of('lost')).toEqual([ref]);
+      expect(await find()).toMatchObject({ state: 'running' });
+      await worker.stop();
+    });
+
+    it('tells that it is lost when its outcome comes too late', async () => {
+      const handler = deferred();
+      const { recorder, ref, store, worker } = await run(() => handler.promise);
+      vi.spyOn(store, 'settle').mockResolvedValueOnce(new Set());
+      handler.resolve();
+      await ticks();
+      expect(recorder.events.map(({ kind, event }) => [kind, event])).toEqual([
+        ['started', ref],
+        ['lost', ref],
+      ]);
+      await worker.stop();
+    });
+  });
+
+  it.each([
+    [10, 20, 30, 10],
+    [null, 20, 30, 20],
+    [null, undefined, 30, 30],
+  ])('takes the timeout of the task, else its definition, else the queue (%s, %s, %s)', async (own, of, queue, ms) => {
+    const seen: [number, number][] = [];
+    const handler = (_: unknown, task: CurrentTask) => void seen.push([task.timeoutMs, task.maxRetries]);
+    const { store, worker } = await setUp([definition(handler, { timeoutMs: of, maxRetries: 5 })], {
+      executionTimeoutMs: queue,
+    });
+    await store.enqueue([newTask({ timeoutMs: own, maxRetries: own })]);
+    worker.start();
+    await ticks();
+    expect(seen).toEqual([[ms, own ?? 5]]);
+    await worker.stop();
+  });
+
+  it('knows when the last of its running attempts times out', async () => {
+    const { store, worker } = await setUp([definition(forever)]);
+    expect(worker.latestDeadline).toBe(0);
+    const now = performance.now();
+    await store.enqueue([500, 900, 700].map((timeoutMs) => newTask({ timeoutMs })));
+    worker.start();
+    await ticks();
+    expect(worker.latestDeadline).toBe(now + 900);
+    await worker.stop();
+  });
+
+  describe('claims ahead', () => {
+    /** A worker that has learnt that its tasks take a millisecond and its claims ten, so it claims ahead. */
+    async function practised(concurrency = 1) {
+      const setup = await setUp([definition((payload) => (payload === 'long' ? forever() : sleep(1)))], {
+        concurrency,
+      });
+      setup.claim.mockImplementation(async (request: ClaimRequest) => {
+        await sleep(10);
+        return MemoryTaskStore.prototype.claim.call(setup.store, request);
+      });
+      await setup.store.enqueue(newTasks(20));
+      setup.worker.start();
+      await vi.advanceTimersByTimeAsync(500);
+      expect(setup.recorder.of('done')).toHaveLength(20);
+      setup.claim.mockClear();
+      return setup;
+    }
+
+    it('what its slots start during one claim, once it knows how long that takes', async () => {
+      const { claim, store, recorder, worker } = await practised();
+      await store.enqueue(newTasks(5));
+      worker.wake();
+      await vi.advanceTimersByTimeAsync(20);
+      const [[request]] = claim.mock.calls as [[ClaimRequest]];
+      expect(request.startNow).toBe(1);
+      expect(request.limit).toBeGreaterThan(5);
+      expect(recorder.of('done')).toHaveLength(25);
+      await worker.stop();
+    });
+
+    it('and gives back what waits behind a task that turns out long', async () => {
+      const { store, recorder, worker } = await practised();
+      const [long, short] = [newTask({ payload: '"long"', priority: 1 }), newTask()];
+      await store.enqueue([long, short]);
+      worker.wake();
+      await vi.advanceTimersByTimeAsync(10);
+      expect([worker.running, worker.prefetched]).toEqual([1, 1]);
+      const held = new Set<string>();
+      worker.collectHeld(held);
+      expect([...held]).toEqual([long.id, short.id]);
+      await vi.advanceTimersByTimeAsync(200);
+      expect([worker.running, worker.prefetched]).toEqual([1, 0]);
+      expect(await store.find(short.id)).toMatchObject({ state: 'ready', attempt: 0, retries: 0 });
+      expect(recorder.of('started').filter(({ id }) => id === short.id)).toEqual([]);
+      await worker.stop();
+    });
+
+    it('and gives that back when it stops', async () => {
+      const { store, worker } = await practised();
+      const [long, short] = [newTask({ payload: '"long"', priority: 1 }), newTask()];
+      await store.enqueue([long, short]);
+      worker.wake();
+      await vi.advanceTimersByTimeAsync(10);
+      await worker.stop();
+      await ticks();
+      expect(await store.find(short.id)).toMatchObject({ state: 'ready', attempt: 0 });
+      expect([worker.running, worker.prefetched]).toEqual([1, 0]);
+    });
+
+    it('and lets what waits be cancelled, or lost with its lease', async () => {
+      const { store, lease, recorder, worker } = await practised();
+      const tasks = [newTask({ payload: '"long"', priority: 1 }), ...newTasks(2)];
+      await store.enqueue(tasks);
+      worker.wake();
+      await vi.advanceTimersByTimeAsync(10);
+      expect(worker.prefetched).toBe(2);
+      await store.cancel(tasks[1]!.id, () => true);
+      worker.cancel(tasks[1]!.id);
+      await ticks();
+      expect(worker.prefetched).toBe(1);
+      expect(await store.find(tasks[1]!.id)).toMatchObject({ state: 'cancelled', attempts: [] });
+      worker.lose(lease);
+      await ticks();
+      expect([worker.running, worker.prefetched]).toEqual([0, 0]);
+      expect(recorder.of('lost').map(({ id }) => id)).toEqual([tasks[0]!.id]);
+      await worker.stop();
+    });
+  });
+
+  describe('keeps a slot for a task that is being enqueued', () => {
+    const handed = () => claimedTask({ claimSeq: 1 });
+
+    it('only while it sleeps with a free slot and knows the task', async () => {
+      const { store, worker } = await setUp([definition(forever)], { concurrency: 2, pollIntervalMs: hourMs });
+      expect(worker.reserve('work')).toBeUndefined();
+      worker.start();
+      await ticks();
+      expect(worker.reserve('unknown')).toBeUndefined();
+      expect(worker.reserve('work')).toBeDefined();
+      expect(worker.reserve('work')).toBeDefined();
+      expect(worker.reserve('work')).toBeUndefined();
+      await store.enqueue(newTasks(1));
+      await worker.stop();
+      expect(worker.reserve('work')).toBeUndefined();
+    });
+
+    it('and runs it there, claiming no more than the other slots meanwhile', async () => {
+      const { claim, recorder, lease, worker } = await setUp([definition(() => sleep(50))], {
+        concurrency: 2,
+        pollIntervalMs: hourMs,
+      });
+      worker.start();
+      await ticks();
+      const since = worker.reserve('work')!;
+      worker.wake();
+      await ticks();
+      expect(claim.mock.lastCall).toMatchObject([{ limit: 1, startNow: 1 }]);
+      const task = handed();
+      worker.accept(since, task, lease);
+      expect(recorder.of('started')).toMatchObject([{ id: task.id }]);
+      await worker.stop();
+    });
+
+    it('and has it again when that is declined', async () => {
+      const { claim, worker } = await setUp([definition(forever)], { concurrency: 1, pollIntervalMs: hourMs });
+      worker.start();
+      await ticks();
+      const since = worker.reserve('work')!;
+      worker.wake();
+      await ticks();
+      expect(claim).toHaveBeenCalledOnce();
+      worker.decline(since);
+      await ticks();
+      expect(claim).toHaveBeenCalledTimes(2);
+      await worker.stop();
+    });
+
+    it('and knows since when the oldest of those has been under way', async () => {
+      const { lease, worker } = await setUp([definition(forever)], { concurrency: 3, pollIntervalMs: hourMs });
+      worker.start();
+      await ticks();
+      expect(worker.pendingSince).toBe(Infinity);
+      const first = worker.reserve('work')!;
+      const startedAt = performance.now();
+      await vi.advanceTimersByTimeAsync(10);
+      const second = worker.reserve('work')!;
+      worker.accept(second, handed(), lease);
+      expect(worker.pendingSince).toBe(startedAt);
+      worker.decline(first);
+      expect(worker.pendingSince).toBe(Infinity);
+      await worker.stop();
+    });
+
+    it('but does not run it under a lease that has ended meanwhile', async () => {
+      const lease = new FakeLease();
+      const handler = vi.fn();
+      const { worker } = await setUp([definition(handler)], { pollIntervalMs: hourMs }, { lease: async () => lease });
+      worker.start();
+      await ticks();
+      const since = worker.reserve('work')!;
+      lease.lose();
+      worker.accept(since, handed(), lease);
+      await ticks();
+      expect(handler).not.toHaveBeenCalled();
+      expect([worker.running, worker.prefetched, worker.pendingSince]).toEqual([0, 0, Infinity]);
+      await worker.stop();
+    });
+  });
+
+  describe('when hints of other processes arrive', () => {
+    it('polls less and less often while its queue is empty, and again as often once it was not', async () => {
+      vi.spyOn(Math, 'random').mockReturnValue(0.5);
+      const { store, claim, worker } = await setUp(
+        [definition(() => {})],
+        { pollIntervalMs: 1_000 },
+        { hinted: () => true },
+      );
+      const pauses = async (count: number) => {
+        const all: number[] = [];
+        for (let i = 0; i < count; i++) {
+          const [before, calls] = [performance.now(), claim.mock.calls.length];
+          while (claim.mock.calls.length === calls) await vi.advanceTimersToNextTimerAsync();
+          all.push(performance.now() - before);
+        }
+        return all;
+      };
+      worker.start();
+      await ticks();
+      expect(await pauses(7)).toEqual([1_000, 2_000, 3_000, 4_000, 5_000, 5_000, 5_000]);
+      await store.enqueue(newTasks(1));
+      worker.wake();
+      await ticks();
+      expect(await pauses(2)).toEqual([1_000, 1_000]);
+      await worker.stop();
+      vi.restoreAllMocks();
+    });
+
+    it('does not sleep past the time at which the next task falls due', async () => {
+      vi.spyOn(Math, 'random').mockReturnValue(0.5);
+      const { store, recorder, worker } = await setUp(
+        [definition(() => {})],
+        { pollIntervalMs: 1_000 },
+        { hinted: () => true },
+      );
+      worker.start();
+      await vi.advanceTimersByTimeAsync(20_000);
+      await store.enqueue([newTask({ due: { inMs: 6_000 } })]);
+      await vi.advanceTimersByTimeAsync(6_000);
+      expect(recorder.of('done')).toHaveLength(1);
+      await worker.stop();
+      vi.restoreAllMocks();
+    });
+  });
+
+  describe('when it stops', () => {
+    it('claims no more, and lets go on what runs', async () => {
+      const { store, claim, recorder, worker } = await setUp([definition(() => sleep(500))], { concurrency: 1 });
+      await store.enqueue(newTasks(3));
+      worker.start();
+      await ticks();
+      await worker.stop();
+      expect(worker.running).toBe(1);
+      worker.wake();
+      worker.wakeIn(1);
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect(recorder.of('done')).toHaveLength(1);
+      expect(claim).toHaveBeenCalledOnce();
+      expect(vi.getTimerCount()).toBe(1);
+    });
+
+    it('wakes from its sleep, and from the pause after an error', async () => {
+      const { claim, worker } = await setUp([definition(() => {})], { pollIntervalMs: hourMs });
+      worker.start();
+      await ticks();
+      await worker.stop();
+      claim.mockRejectedValueOnce(new Error('no answer'));
+      worker.start();
+      await ticks();
+      await worker.stop();
+    });
+
+    it('gives back what a claim under way brings, without starting it', async () => {
+      const handler = vi.fn();
+      const { store, claim, recorder, worker, starting } = await setUp([definition(handler)]);
+      const tasks = newTasks(3);
+      await store.enqueue(tasks);
+      const answer = deferred();
+      claim.mockImplementationOnce(async (request) => {
+        await answer.promise;
+        return MemoryTaskStore.prototype.claim.call(store, request);
+      });
+      worker.start();
+      await ticks();
+      const stopped = worker.stop();
+      expect(await isSettled(stopped)).toBe(false);
+      answer.resolve();
+      await stopped;
+      await worker.finished();
+      await ticks();
+      for (const { id } of tasks) {
+        expect(await store.find(id)).toMatchObject({ state: 'ready', attempt: 0, retries: 0, attempts: [] });
+      }
+      expect(handler).not.toHaveBeenCalled();
+      expect(starting).not.toHaveBeenCalled();
+      expect(recorder.events).toEqual([]);
+    });
+
+    it('does not wait for a lease', async () => {
+      const { claim, worker } = await setUp([definition(() => {})], {}, { lease: () => new Promise<Lease>(() => {}) });
+      worker.start();
+      await ticks();
+      expect(await isSettled(worker.stop())).toBe(true);
+      expect(claim).not.toHaveBeenCalled();
+    });
+
+    it('does not wait for an overloaded settler', async () => {
+      const settler = { overloaded: true, idle: forever } as unknown as Settler;
+      const { worker } = await setUp([definition(() => {})], {}, { settler });
+      worker.start();
+      await ticks();
+      expect(await isSettled(worker.stop())).toBe(true);
+    });
+
+    it('can be started again', async () => {
+      const { store, recorder, worker } = await setUp([definition(() => {})], { pollIntervalMs: hourMs });
+      worker.start();
+      worker.start();
+      await worker.stop();
+      await worker.stop();
+      await store.enqueue(newTasks(2));
+      worker.start();
+      await ticks();
+      expect(recorder.of('done')).toHaveLength(2);
+      await worker.stop();
+    });
+  });
+
+  it('drops what a claim brings whose lease has ended meanwhile', async () => {
+    const lease = new FakeLease();
+    const handler = vi.fn();
+    const { store, claim, worker } = await setUp([definition(handler)], {}, { lease: async () => lease });
+    const [task] = newTasks(1);
+    await store.enqueue([task!]);
+    claim.mockImplementationOnce(async () => {
+      lease.remaining = 0;
+      return [{ ...task!, payload: null, attempt: 1, retries: 0, claimSeq: 1, createdAt: 0, scheduledAt: 0 }];
+    });
+    worker.start();
+    await ticks();
+    expect(handler).not.toHaveBeenCalled();
+    expect(worker.running).toBe(0);
+    await worker.stop();
+  });
+});

@@ -1,0 +1,162 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Settler } from '../../lib/engine/settler.js';
+import type { Settlement, TaskStore } from '../../lib/engine/task-store.js';
+import { deferred, FakeLease, isSettled, Recorder, ticks, TransientError } from './engine.fixtures.js';
+
+type Settle = TaskStore['settle'];
+
+const done = (id: string): Settlement => ({
+  kind: 'finish',
+  id,
+  queue: 'default',
+  claimSeq: 1,
+  state: 'done',
+  keep: false,
+  attempt: null,
+});
+const all = async (_: string, settlements: readonly Settlement[]) => new Set(settlements.map(({ id }) => id));
+
+describe('a settler', () => {
+  let settle: ReturnType<typeof vi.fn<Settle>>;
+  let settler: Settler;
+  let recorder: Recorder;
+  let lease: FakeLease;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    settle = vi.fn<Settle>(all);
+    recorder = new Recorder();
+    const store = { settle, isTransient: (error: unknown) => error instanceof TransientError };
+    settler = new Settler(store as unknown as TaskStore, recorder);
+    lease = new FakeLease('worker');
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  /** Which tasks each statement named. */
+  const statements = () => settle.mock.calls.map(([, settlements]) => settlements.map(({ id }) => id));
+  const settleAll = (...ids: string[]) => Promise.all(ids.map((id) => settler.settle(lease, done(id))));
+
+  it('writes settlements that are ready together in one statement', async () => {
+    expect(await settleAll('a', 'b', 'c')).toEqual(['settled', 'settled', 'settled']);
+    expect(settle.mock.calls).toEqual([['worker', [done('a'), done('b'), done('c')]]]);
+  });
+
+  it('collects the next statement while one is under way', async () => {
+    const first = deferred<Set<string>>();
+    settle.mockReturnValueOnce(first.promise);
+    const a = settleAll('a');
+    await ticks();
+    const others = settleAll('b', 'c');
+    await ticks();
+    expect(statements()).toEqual([['a']]);
+    first.resolve(new Set(['a']));
+    await Promise.all([a, others]);
+    expect(statements()).toEqual([['a'], ['b', 'c']]);
+  });
+
+  it('tells that a task is lost which another claim has taken', async () => {
+    settle.mockResolvedValueOnce(new Set(['a']));
+    expect(await settleAll('a', 'b')).toEqual(['settled', 'lost']);
+  });
+
+  it('tries again while the database does not answer', async () => {
+    for (let i = 0; i < 5; i++) settle.mockRejectedValueOnce(new TransientError('no answer'));
+    const verdicts = settleAll('a', 'b');
+    await vi.advanceTimersByTimeAsync(50 + 100 + 200 + 400 + 799);
+    expect(settle).toHaveBeenCalledTimes(5);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await verdicts).toEqual(['settled', 'settled']);
+    expect(statements()).toEqual(Array.from({ length: 6 }, () => ['a', 'b']));
+  });
+
+  it('pauses at most two seconds between its tries', async () => {
+    lease.remaining = Infinity;
+    settle.mockRejectedValue(new TransientError('no answer'));
+    const verdicts = settleAll('a');
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(settle.mock.calls.length).toBeGreaterThanOrEqual(30);
+    settle.mockImplementation(all);
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(await verdicts).toEqual(['settled']);
+  });
+
+  it('counts as settled what a try without an answer has committed, while the lease holds', async () => {
+    settle.mockRejectedValueOnce(new TransientError('lost reply')).mockResolvedValueOnce(new Set(['b']));
+    const verdicts = settleAll('a', 'b');
+    await vi.advanceTimersByTimeAsync(50);
+    expect(await verdicts).toEqual(['settled', 'settled']);
+  });
+
+  it('counts it as lost when the lease has ended by then', async () => {
+    settle.mockRejectedValueOnce(new TransientError('lost reply')).mockImplementationOnce(async () => {
+      lease.remaining = 0;
+      return new Set(['b']);
+    });
+    const verdicts = settleAll('a', 'b');
+    await vi.advanceTimersByTimeAsync(50);
+    expect(await verdicts).toEqual(['lost', 'settled']);
+  });
+
+  it('stops trying when the lease has ended', async () => {
+    settle.mockRejectedValue(new TransientError('no answer'));
+    const verdicts = settleAll('a', 'b');
+    await vi.advanceTimersByTimeAsync(49);
+    expect(await isSettled(verdicts)).toBe(false);
+    lease.remaining = 0;
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await verdicts).toEqual(['lost', 'lost']);
+    expect(settle).toHaveBeenCalledOnce();
+  });
+
+  it('writes nothing under a lease that has ended', async () => {
+    lease.remaining = -1;
+    expect(await settleAll('a')).toEqual(['lost']);
+    expect(settle).not.toHaveBeenCalled();
+  });
+
+  it('writes the settlements of each worker under its own name', async () => {
+    const other = new FakeLease('other');
+    const verdicts = [
+      settler.settle(lease, done('a')),
+      settler.settle(other, done('b')),
+      settler.settle(lease, done('c')),
+    ];
+    expect(await Promise.all(verdicts)).toEqual(['settled', 'settled', 'settled']);
+    expect(settle.mock.calls).toEqual([
+      ['worker', [done('a'), done('c')]],
+      ['other', [done('b')]],
+    ]);
+  });
+
+  it('splits a statement with a bad settlement apart, and loses that one alone', async () => {
+    settle.mockImplementation(async (worker, settlements) => {
+      if (settlements.some(({ id }) => id === 'c')) throw new Error('not storable');
+      return all(worker, settlements);
+    });
+    expect(await settleAll('a', 'b', 'c', 'd', 'e')).toEqual(['settled', 'settled', 'lost', 'settled', 'settled']);
+    expect(recorder.logs).toEqual([expect.stringMatching(/^error: Task c could not be settled.*not storable/)]);
+  });
+
+  it('is overloaded while five thousand settlements wait, and idle when all are written', async () => {
+    const answer = deferred();
+    settle.mockImplementation(async (worker, settlements) => {
+      await answer.promise;
+      return all(worker, settlements);
+    });
+    const verdicts = settleAll(...Array.from({ length: 4_999 }, (_, i) => String(i)));
+    await ticks();
+    expect(settler.overloaded).toBe(false);
+    const last = settleAll('last');
+    await ticks();
+    expect(settler.overloaded).toBe(true);
+    const idle = settler.idle();
+    expect(await isSettled(idle)).toBe(false);
+    answer.resolve();
+    await Promise.all([verdicts, last, idle]);
+    expect(settler.overloaded).toBe(false);
+    expect(Math.max(...settle.mock.calls.map(([, settlements]) => settlements.length))).toBe(1_000);
+  });
+});

@@ -1,0 +1,164 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { encodePayload } from '../../lib/engine/payload.js';
+import type { Task } from '../../lib/engine/task.js';
+import type { Settlement } from '../../lib/engine/task-store.js';
+import { claimedTask, newTaskJson, settlementJson, shownTask } from '../../lib/typeorm/task-row.js';
+import { newTask } from './engine.fixtures.js';
+
+const text = fc.string({ unit: 'grapheme' });
+const integer = fc.integer({ min: 0, max: 2 ** 31 - 1 });
+const nullable = <Value>(of: fc.Arbitrary<Value>) => fc.option(of, { nil: null });
+const date = fc.date({ min: new Date(0), max: new Date('9999-12-31'), noInvalidDate: true });
+const payload = fc.jsonValue({ stringUnit: 'grapheme' }).map((value): unknown => JSON.parse(JSON.stringify(value)));
+/** As the driver gives it: every column as text. */
+const columns = (...values: unknown[]) =>
+  values.map((value) => {
+    if (value === null) return null;
+    if (value instanceof Date) return String(value.getTime());
+    return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  });
+
+describe('a task to be enqueued', () => {
+  it('is written as one JSON array, with its payload as it was encoded', () => {
+    const fields = fc.record({
+      id: fc.uuid(),
+      name: text,
+      queue: text,
+      priority: fc.integer({ min: -32_768, max: 32_767 }),
+      uniqueKey: nullable(text),
+      maxRetries: nullable(integer),
+      timeoutMs: nullable(integer),
+      due: fc.oneof(
+        integer.map((inMs) => ({ inMs })),
+        date.map((at) => ({ at })),
+      ),
+      handTo: fc.option(fc.uuid(), { nil: undefined }),
+    });
+    fc.assert(
+      fc.property(fields, payload, (fields, value) => {
+        const task = newTask({ ...fields, payload: encodePayload('work', value) });
+        const { id, queue, name, priority, uniqueKey, maxRetries, timeoutMs, due } = task;
+        const row = newTaskJson(task);
+        expect(JSON.parse(row)).toEqual([
+          id,
+          queue,
+          name,
+          priority,
+          uniqueKey,
+          maxRetries,
+          timeoutMs,
+          'inMs' in due ? due.inMs : null,
+          'at' in due ? due.at.toISOString() : null,
+          task.handTo ?? null,
+          value,
+        ]);
+        expect(row.endsWith(`,${task.payload}]`)).toBe(true);
+      }),
+    );
+  });
+});
+
+describe('a settlement', () => {
+  const claim = { id: 'id', queue: 'default', claimSeq: 3 };
+  const attempt = { number: 2, outcome: 'failed', error: { name: 'Error', message: 'no' } } as const;
+
+  it.each<[string, Settlement, unknown[]]>([
+    [
+      'that is done',
+      { ...claim, kind: 'finish', state: 'done', keep: false, attempt: null },
+      ['id', 'default', 3, 'done', false, null, null],
+    ],
+    [
+      'that failed',
+      { ...claim, kind: 'finish', state: 'failed', keep: true, attempt },
+      ['id', 'default', 3, 'failed', true, null, attempt],
+    ],
+    [
+      'to be retried',
+      { ...claim, kind: 'retry', delayMs: 250, attempt },
+      ['id', 'default', 3, null, false, 250, attempt],
+    ],
+    ['to be released', { ...claim, kind: 'release' }, ['id', 'default', 3, null, false, null, null]],
+  ])('%s is written as one JSON array', (_, settlement, row) => {
+    expect(JSON.parse(settlementJson(settlement))).toEqual(row);
+  });
+});
+
+describe('a row', () => {
+  it('of claim becomes a claimed task', () => {
+    const fields = fc.record({
+      id: fc.uuid(),
+      name: text,
+      payload,
+      priority: fc.integer({ min: -32_768, max: 32_767 }),
+      attempt: integer,
+      retries: integer,
+      maxRetries: nullable(integer),
+      timeoutMs: nullable(integer),
+      claimSeq: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+      createdAt: integer,
+      scheduledAt: integer,
+    });
+    fc.assert(
+      fc.property(text, fields, (queue, task) => {
+        const { id, name, priority, attempt, retries, maxRetries, timeoutMs, claimSeq, createdAt, scheduledAt } = task;
+        const row = [
+          ...columns(id, name),
+          JSON.stringify(task.payload),
+          ...columns(priority, attempt, retries, maxRetries, timeoutMs, claimSeq, createdAt * 1_000, scheduledAt * 1_000),
+        ];
+        expect(claimedTask(queue, row)).toEqual({ ...task, queue });
+      }),
+    );
+  });
+
+  it('of find becomes the task that is shown', () => {
+    const attempt = fc.record({
+      number: integer,
+      outcome: fc.constantFrom('failed' as const, 'timedOut' as const, 'cancelled' as const, 'crashed' as const),
+      workerId: fc.uuid(),
+      startedAt: date,
+      finishedAt: date,
+      error: fc.record({ name: text, message: text }),
+    });
+    const fields: fc.Arbitrary<Task> = fc.record({
+      id: fc.uuid(),
+      name: text,
+      queue: text,
+      state: fc.constantFrom('ready', 'running', 'done', 'failed', 'cancelled'),
+      payload,
+      priority: fc.integer({ min: -32_768, max: 32_767 }),
+      uniqueKey: nullable(text),
+      attempt: integer,
+      retries: integer,
+      maxRetries: nullable(integer),
+      timeoutMs: nullable(integer),
+      crashes: integer,
+      claimSeq: integer,
+      workerId: nullable(fc.uuid()),
+      createdAt: date,
+      scheduledAt: date,
+      startedAt: nullable(date),
+      finishedAt: nullable(date),
+      attempts: fc.array(attempt, { maxLength: 3 }),
+    });
+    fc.assert(
+      fc.property(fields, (task) => {
+        const attempts = task.attempts.map((one) => ({
+          ...one,
+          startedAt: one.startedAt.getTime(),
+          finishedAt: one.finishedAt.getTime(),
+        }));
+        const row = [
+          ...columns(task.state, task.workerId, task.finishedAt, task.id, task.queue, task.name, task.priority),
+          ...columns(task.scheduledAt, task.claimSeq, task.attempt, task.retries, task.crashes, task.maxRetries),
+          ...columns(task.timeoutMs, task.createdAt, task.startedAt, task.uniqueKey),
+          JSON.stringify(task.payload),
+          JSON.stringify(attempts),
+        ];
+        expect(shownTask(row)).toEqual(task);
+      }),
+    );
+  });
+});
