@@ -106,7 +106,16 @@ describe('a row', () => {
         const row = [
           ...columns(id, name),
           JSON.stringify(task.payload),
-          ...columns(priority, attempt, retries, maxRetries, timeoutMs, claimSeq, createdAt * 1_000, scheduledAt * 1_000),
+          ...columns(
+            priority,
+            attempt,
+            retries,
+            maxRetries,
+            timeoutMs,
+            claimSeq,
+            createdAt * 1_000,
+            scheduledAt * 1_000,
+          ),
         ];
         expect(claimedTask(queue, row)).toEqual({ ...task, queue });
       }),
