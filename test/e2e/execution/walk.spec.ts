@@ -120,7 +120,7 @@ describe('retention', () => {
       { queue: 'mail', maxRetries: 0 },
     );
     const { tasks, events } = await bootApp([Work], { queues: [{ name: 'mail', retention }] });
-    const ended = Promise.all([next(events, 'done'), next(events, 'failed'), next(events, 'cancelled')]);
+    const ended = Promise.all([next(events, 'done'), next(events, 'failed'), next(events, 'cancelled', 2)]);
     const started = next(events, 'started', 3);
     const [, , hanging] = await tasks.enqueueMany(Work, ['return', 'fail', 'hang']);
     const waiting = await tasks.enqueue(Work, 'return', { delayMs: 60_000 });
