@@ -54,7 +54,8 @@ export class TaskQueue {
     const sharing = {
       maxBatch: 1_000,
       maxUnderWay: 2,
-      divisible: (error: unknown) => !this.store.isTransient(error),
+      // A database that is away is nobody's fault, and its halves would be sent as if never sent before.
+      divisible: (error: unknown) => !(error instanceof StoreUnavailableError),
     };
     this.commits = new GroupCommit(send, sharing);
     this.uniqueCommits = new GroupCommit(send, sharing);
