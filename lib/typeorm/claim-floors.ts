@@ -12,8 +12,6 @@ interface Head {
   floor: Floor | null;
   /** When the next claim begins at the very beginning. */
   lookBelowAt: number;
-  /** Whether the latest look from the beginning was slow. */
-  dear: boolean;
 }
 
 const lookBelowEveryMs = 1_000;
@@ -26,8 +24,8 @@ const costFraction = 0.05;
  * from the very beginning would step over all of them.
  *
  * Tasks below the floor come into being when a long transaction commits, or a task is given back. The next look from the
- * beginning finds them: one comes every second, and whenever a claim from the floor has found too little. Only while
- * such looks are slow, so that the head must be full of dead entries, do they come less often.
+ * beginning finds them: one comes every second under load, less often only while such looks are slow, and one follows
+ * whenever a claim from the floor has found too little.
  */
 export class ClaimFloors {
   private readonly heads = new Map<string, Head>();
@@ -40,19 +38,11 @@ export class ClaimFloors {
     return head && this.now() < head.lookBelowAt ? head.floor : null;
   }
 
-  /** Whether a claim from the floor that found too little is to be followed by one from the beginning. */
-  looksBelow(queue: string): boolean {
-    return !this.heads.get(queue)?.dear;
-  }
-
   /** A claim that began at `from` ended with this task, in the order of claiming, and took so long. */
   passed(queue: string, last: ClaimedTask | undefined, from: Floor | null, tookMs: number): void {
-    const head = this.heads.get(queue) ?? { floor: null, lookBelowAt: 0, dear: false };
+    const head = this.heads.get(queue) ?? { floor: null, lookBelowAt: 0 };
     if (last) head.floor = { priority: last.priority, scheduledAt: Math.round(last.scheduledAt * 1_000), id: last.id };
-    if (!from) {
-      head.dear = tookMs > lookBelowEveryMs * costFraction;
-      head.lookBelowAt = this.now() + Math.max(lookBelowEveryMs, tookMs / costFraction);
-    }
+    if (!from) head.lookBelowAt = this.now() + Math.max(lookBelowEveryMs, tookMs / costFraction);
     this.heads.set(queue, head);
   }
 }

@@ -132,7 +132,7 @@ export class TypeOrmTaskStore extends TaskStore {
     const { queue, limit } = request;
     const floor = this.floors.of(queue);
     const claimed = await this.claimFrom(floor, request);
-    if (!floor || claimed.length === limit || !this.floors.looksBelow(queue)) return claimed;
+    if (!floor || claimed.length === limit) return claimed;
     // A claim that comes back short tells its worker that the queue is empty, so that had better be true.
     const startNow = Math.max(0, (request.startNow ?? limit) - claimed.length);
     const below = await this.claimFrom(null, { ...request, limit: limit - claimed.length, startNow });

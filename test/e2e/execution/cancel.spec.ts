@@ -25,7 +25,9 @@ it('ends a ready task at once: no process ever starts it', async () => {
   const Work = taskOf('work', () => runs++);
   const { tasks, events, pool } = await bootApp([Work], { workers: false, ...fast });
   const { id } = await tasks.enqueue(Work);
+  const cancelled = next(events, 'cancelled');
   expect(await tasks.cancel(id)).toBe(true);
+  expect(await cancelled).toMatchObject([{ id, name: 'work', queue: 'default' }]);
   const task = await found(tasks, id);
   expect(task).toMatchObject({ state: 'cancelled', attempt: 0, attempts: [] });
   expect(task.finishedAt).toBeInstanceOf(Date);

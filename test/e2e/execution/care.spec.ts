@@ -28,8 +28,9 @@ describe('retry', () => {
     const Work = taskOf('work', () => broken && fails(), { maxRetries: 1, backoff: { kind: 'none' } });
     const { tasks, events } = await bootApp([Work], { defaults: { retention: 'keepAll' } });
     const failed = next(events, 'failed', 2);
+    const failedOnce = next(events, 'failed');
     const { id } = await tasks.enqueue(Work);
-    await next(events, 'failed');
+    await failedOnce;
     expect(await tasks.retry(id)).toBe(true);
     expect(await failed).toMatchObject([{ attempt: 2 }, { attempt: 4 }]);
     broken = false;

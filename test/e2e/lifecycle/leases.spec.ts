@@ -21,9 +21,10 @@ it('takes the tasks from a worker whose row is gone, tells it at once, and recor
   });
   const { tasks, events, pool, schema } = await bootApp([Work], { ...short, defaults: keepAll });
   const started = next(events, 'started', 2);
+  const startedOnce = next(events, 'started');
   const lost = next(events, 'lost');
   const { id } = await tasks.enqueue(Work);
-  await next(events, 'started');
+  await startedOnce;
   const before = pool.status().workerId;
   await bury(schema);
   expect(await attempts[0].reason.promise).toBeInstanceOf(LeaseLostError);

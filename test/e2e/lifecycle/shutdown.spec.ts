@@ -51,8 +51,9 @@ describe('close()', () => {
     const closed = app.close();
     await closing;
     // A slot becomes free, and stays so.
+    const doneOnce = next(events, 'done');
     gates[0].resolve();
-    await next(events, 'done');
+    await doneOnce;
     gates[1].resolve();
     await done;
     await closed;
