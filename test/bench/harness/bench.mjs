@@ -1,0 +1,122 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { availableParallelism } from 'node:os';
+import { variants } from '../adapters/index.mjs';
+import { quickWorkloads, workloads } from '../workloads/index.mjs';
+import { machineBusyMs } from './processes.mjs';
+import { IntegrityError, Session } from './session.mjs';
+import { topStatements } from './top-statements.mjs';
+
+/**
+ * @typedef {object} Measurement
+ * @property {string} workload
+ * @property {string} case
+ * @property {string} adapter
+ * @property {number} repetition
+ * @property {Record<string, number>} [values] By row.
+ * @property {import('./meter.mjs').Cost[]} [costs]
+ * @property {object[]} [statements]
+ * @property {string} [error]
+ * @property {boolean} [integrity] Whether the error is a lost or a doubled task.
+ */
+
+/** Runs the chosen workloads: repetitions outside, queues inside, so that a slow minute of the machine hits them all. */
+export class Bench {
+  /** @type {Measurement[]} */
+  measurements = [];
+
+  /**
+   * @param {import('./options.mjs').Options} options
+   * @param {{ node: string, postgres: any, redis: any }} place
+   */
+  constructor(options, { node, postgres, redis }) {
+    this.options = options;
+    this.node = node;
+    this.postgres = postgres;
+    this.redis = redis;
+  }
+
+  #interrupted = false;
+
+  /** Ends after the measurement that is under way; the report holds what there is. */
+  interrupt() {
+    this.#interrupted = true;
+  }
+
+  async run() {
+    for (const { workload, testCase, adapters } of chosen(this.options, Boolean(this.redis))) {
+      for (let repetition = 0; repetition < this.options.reps; repetition++) {
+        // Each repetition begins with another queue, so that none is always the first or the last.
+        const turn = repetition % Math.max(adapters.length, 1);
+        for (const adapter of [...adapters.slice(turn), ...adapters.slice(0, turn)]) {
+          if (this.#interrupted) return;
+          await this.#quiet();
+          this.measurements.push(await this.#measure(workload, testCase, adapter, repetition));
+        }
+      }
+    }
+  }
+
+  async #measure(workload, testCase, adapter, repetition) {
+    const begun = Date.now();
+    const session = new Session(this, adapter);
+    const label = `${testCase.id} ${adapter} ${repetition + 1}/${this.options.reps}`;
+    /** @type {Measurement} */
+    const measurement = { workload: workload.id, case: testCase.id, adapter, repetition };
+    try {
+      await session.begin();
+      measurement.values = await workload.measure(session, testCase);
+      measurement.costs = session.costs.map(({ cost }) => cost);
+      if (this.options.statements) measurement.statements = await topStatements(session);
+      console.error(`${label}: ${describe(measurement)} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
+    } catch (error) {
+      measurement.error = error instanceof Error ? error.message : String(error);
+      measurement.integrity = error instanceof IntegrityError;
+      console.error(`${label}: FAILED: ${measurement.error}`);
+    } finally {
+      await session.end();
+    }
+    return measurement;
+  }
+
+  /** Waits until nobody else keeps the machine busy, as long as the options allow. */
+  async #quiet() {
+    const until = Date.now() + this.options.quietWaitMs;
+    while (Date.now() < until) {
+      const before = machineBusyMs();
+      await delay(1_000);
+      const after = machineBusyMs();
+      if (before === undefined || after === undefined) return;
+      if ((after - before) / 1_000 / availableParallelism() < 0.15) return;
+    }
+  }
+}
+
+/**
+ * What the options ask for.
+ *
+ * @param {import('./options.mjs').Options} options
+ * @param {boolean} hasRedis
+ */
+export function chosen(options, hasRedis) {
+  const wanted = options.only ?? (options.quick ? quickWorkloads : undefined);
+  const plan = [];
+  for (const workload of workloads) {
+    for (const testCase of workload.cases(options)) {
+      if (wanted && !wanted.includes(workload.id) && !wanted.includes(testCase.id)) continue;
+      const adapters = workload.adapters.filter(
+        (name) =>
+          (options.adapters?.some((prefix) => name === prefix || name.startsWith(`${prefix}-`)) ?? true) &&
+          (hasRedis || variants[name].server !== 'redis') &&
+          !testCase.without?.includes(name),
+      );
+      plan.push({ workload, testCase, adapters });
+    }
+  }
+  return plan;
+}
+
+function describe({ values, costs }) {
+  const numbers = Object.values(values).map((value) => Number(value.toPrecision(4)).toLocaleString('en'));
+  const foreign = Math.max(0, ...costs.map(({ foreignCpu }) => foreignCpu ?? 0));
+  return numbers.join(', ') + (foreign > 0.1 ? `, ${Math.round(foreign * 100)} % of the machine used by others` : '');
+}

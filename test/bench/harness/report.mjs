@@ -1,0 +1,90 @@
+import { variants } from '../adapters/index.mjs';
+import { chosen } from './bench.mjs';
+import { judge } from './targets.mjs';
+
+/** From here on a cell says that it was disturbed. */
+const disturbing = 0.1;
+
+/**
+ * @param {import('./results.mjs').Results} results
+ * @param {import('./options.mjs').Options} options
+ * @param {Record<string, string>} machine
+ */
+export function markdown(results, options, machine) {
+  const plan = chosen(options, true);
+  const measured = Object.keys(variants).filter((name) =>
+    results.measurements.some(({ adapter, values }) => adapter === name && values),
+  );
+  const failures = results.measurements.filter(({ error }) => error);
+  return [
+    '# nestjs-backie beside its peers',
+    Object.entries(machine)
+      .map(([name, value]) => `- ${name}: ${value}`)
+      .join('\n'),
+    failures.length > 0 &&
+      `## Failed\n\n${failures.map((failure) => `- ${failure.case} ${failure.adapter}: ${failure.error}`).join('\n')}`,
+    `## Results\n\n${resultTable(results, plan, measured)}`,
+    `Medians [least–most] of ${options.reps}. \\* others used more than ${disturbing * 100} % of the machine meanwhile.`,
+    targetSection(results),
+    costSection(results, plan, measured),
+    `## Settings\n\n${measured.map((name) => `- ${variants[name].title}: ${variants[name].how}.`).join('\n')}`,
+  ]
+    .filter(Boolean)
+    .join('\n\n')
+    .concat('\n');
+}
+
+function resultTable(results, plan, measured) {
+  const rows = plan
+    .flatMap(({ testCase }) => testCase.rows)
+    .filter(({ id }) => measured.some((name) => results.cell(id, name)))
+    .map(({ id, title, unit }) => [`${title}, ${unit}`, ...measured.map((name) => cell(results, id, name))]);
+  return table(['', ...measured.map((name) => variants[name].title)], rows);
+}
+
+function cell(results, id, name) {
+  const found = results.cell(id, name);
+  if (!found) return '–';
+  const range = found.values.length > 1 ? ` [${number(found.min)}–${number(found.max)}]` : '';
+  return `${number(found.median)}${range}${results.foreignCpu(id, name) > disturbing ? ' \\*' : ''}`;
+}
+
+function targetSection(results) {
+  const judged = judge(results);
+  if (judged.length === 0) return undefined;
+  const rows = judged.map(({ level, text, sign, bound, value, unit = ' ×', reached }) => [
+    text,
+    level,
+    `${sign} ${bound}${unit}`,
+    `${number(value)}${unit}`,
+    reached ? 'reached' : '**not reached**',
+  ]);
+  return `## Targets\n\n${table(['nestjs-backie beside', '', 'bound', 'measured', ''], rows)}`;
+}
+
+function costSection(results, plan, measured) {
+  const rows = plan.flatMap(({ testCase: { id } }) =>
+    measured.flatMap((name) => {
+      const cost = results.cost(id, name);
+      if (!cost) return [];
+      const micro = (/** @type {number | undefined} */ ms) => (ms === undefined ? '–' : number(ms * 1000));
+      const transactions = cost.transactions === undefined ? '–' : number(cost.transactions);
+      const wal = cost.walBytes === undefined ? '–' : number(cost.walBytes);
+      return [[id, variants[name].title, micro(cost.nodeCpuMs), micro(cost.serverCpuMs), wal, transactions]];
+    }),
+  );
+  if (rows.length === 0) return undefined;
+  const head = ['', '', 'CPU Node, µs', 'CPU server, µs', 'WAL, bytes', 'transactions (Redis: commands)'];
+  return `## Cost of a task\n\n${table(head, rows)}`;
+}
+
+function table(/** @type {string[]} */ head, /** @type {string[][]} */ rows) {
+  const line = (/** @type {string[]} */ cells) => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** Three digits that matter, no more. */
+function number(/** @type {number} */ value) {
+  if (Math.abs(value) >= 100) return Math.round(Number(value.toPrecision(3))).toLocaleString('en');
+  return String(Number(value.toPrecision(value < 0.1 ? 2 : 3)));
+}
