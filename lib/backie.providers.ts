@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { InjectionToken, Provider } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
-import { v7 as uuidv7 } from 'uuid';
 import { BackgroundTaskExplorer } from './background-task.explorer.js';
 import { BackieOrchestrator } from './backie.orchestrator.js';
 import { getTaskEventsToken, getTaskQueueToken, getTaskStoreToken, getWorkerPoolToken } from './constants.js';
@@ -13,6 +12,7 @@ import { defaultInstance } from './options/instance.js';
 import { type ResolvedOptions, resolveOptions } from './options/resolve-options.js';
 import { openStore, type StoreHandle } from './store.factory.js';
 import { TaskEvents } from './task-events.js';
+import { newTaskId } from './task-id.js';
 import { TaskInvoker } from './task-invoker.js';
 import { TaskQueue } from './task-queue.js';
 import { TaskRegistry } from './task.registry.js';
@@ -68,7 +68,7 @@ export function instanceProviders(
         new WorkerPool(
           taskStore,
           () => registry.workable(),
-          { ...options, version: packageVersion(), newId: uuidv7 },
+          { ...options, version: packageVersion(), newId: newTaskId },
           new NestReporter(taskEvents, instance === defaultInstance ? undefined : instance),
         ),
     },

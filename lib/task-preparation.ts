@@ -1,5 +1,4 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { v7 as uuidv7 } from 'uuid';
 import type { NewTask } from './engine/task.js';
 import { encodePayload, payloadKey } from './engine/payload.js';
 import { InvalidOptionsError } from './errors/configuration.errors.js';
@@ -7,6 +6,7 @@ import { PayloadSchemaError } from './errors/payload.errors.js';
 import type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
 import type { EnqueueOptions } from './interfaces/enqueue-options.interface.js';
 import { checkName, maxKeyLength } from './options/checks.js';
+import { newTaskId } from './task-id.js';
 
 /** The task that is enqueued: its name, and what its class declares. */
 export interface TaskTarget {
@@ -46,7 +46,7 @@ export async function prepareTasks(
     const valid = schema ? await validated(name, schema, payload) : payload;
     const text = encodePayload(name, valid, maxPayloadBytes);
     const uniqueKey = options.uniqueKey ?? uniqueKeyOf(target, valid, text);
-    tasks.push({ ...common, id: uuidv7(), payload: text, uniqueKey });
+    tasks.push({ ...common, id: newTaskId(), payload: text, uniqueKey });
   }
   return tasks;
 }

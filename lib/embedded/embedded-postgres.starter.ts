@@ -20,8 +20,8 @@ interface Joined {
   attached: boolean;
 }
 
-/** Another server has the folder, or a killed one's processes are not all gone: both pass, by joining or by waiting. */
-const passing = /lock file ".*" already exists|pre-existing shared memory block/;
+/** Another server has or takes the folder, or a killed one's processes are not all gone: joining or waiting helps. */
+const passing = /lock file ".*" (already exists|is empty)|pre-existing shared memory block/;
 
 /**
  * Starts a PostgreSQL server for development and tests, or joins the one that already serves the folder.
@@ -76,6 +76,7 @@ async function joinServer(
   const { startTimeoutMs = 60_000 } = options;
   const deadline = Date.now() + startTimeoutMs;
   let port = options.port;
+  let log = '';
   for (; Date.now() < deadline; await delay(20)) {
     // In this order: a keeper makes its claim before its server exists, so a server without one has lost its keeper.
     const running = await findPostmaster(layout.pgdata);
@@ -93,7 +94,7 @@ async function joinServer(
     const news = await connection.greeted(deadline - Date.now());
     if (news === 'late') break;
     if (news && 'port' in news) return { connection, port, attached: false };
-    const log = news?.failed ?? '';
+    log = news?.failed ?? '';
     if (passing.test(log)) continue;
     if (await isPortFree(port)) throw new EmbeddedPostgresError(failure(layout, log));
     if (options.port !== undefined) throw new EmbeddedPostgresError(portTaken(options.port));
@@ -101,7 +102,7 @@ async function joinServer(
   }
   throw new EmbeddedPostgresError(
     `The embedded PostgreSQL in ${layout.dataDir} was not ready within ${startTimeoutMs} ms. ` +
-      'If it recovers much data after a crash, set a longer `startTimeoutMs`.',
+      `If it recovers much data after a crash, set a longer \`startTimeoutMs\`.${endOf(log)}`,
   );
 }
 
@@ -140,8 +141,11 @@ function unexpected(dataDir: string, error: unknown): string {
 }
 
 function failure({ dataDir }: ClusterLayout, log: string): string {
-  const end = log.trimEnd().split('\n').slice(-20).join('\n');
-  return `The embedded PostgreSQL in ${dataDir} did not start. The end of its log:\n${end}`;
+  return `The embedded PostgreSQL in ${dataDir} did not start.${endOf(log)}`;
+}
+
+function endOf(log: string): string {
+  return log && ` The end of its log:\n${log.trimEnd().split('\n').slice(-20).join('\n')}`;
 }
 
 function portTaken(port: number): string {

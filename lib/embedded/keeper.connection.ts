@@ -9,6 +9,9 @@ import { isAlive } from './process.liveness.js';
 /** What a keeper said once it knew how its server does; undefined when it went away without a word. */
 export type KeeperNews = { port: number; keeper: number } | { failed: string } | undefined;
 
+/** Errors that prove an absence. Any other, such as too many open files, says nothing about a keeper's life. */
+const absence = new Set<string | undefined>(['ENOENT', 'ENOTDIR', 'ECONNREFUSED']);
+
 /** One user's connection to a keeper. Holding it is what keeps the server up. */
 export class KeeperConnection {
   private readonly closed: Promise<void>;
@@ -36,8 +39,8 @@ export class KeeperConnection {
       const socket = createConnection(address);
       socket.once('connect', () => resolve(new KeeperConnection(socket)));
       socket.once('error', (error: NodeJS.ErrnoException) => {
-        if (error.code === 'EACCES' || error.code === 'EPERM') reject(error);
-        else resolve(undefined);
+        if (absence.has(error.code)) resolve(undefined);
+        else reject(error);
       });
     });
   }
@@ -81,16 +84,20 @@ export const claimPrefix = 'keeper-';
 
 /** The live keeper of a cluster, if any. Claims that nobody stands behind any more are removed. */
 export async function findKeeper(cluster: string): Promise<KeeperConnection | undefined> {
-  const names = (await readdir(cluster).catch(() => [])).filter((name) => /^keeper-[0-9a-f-]+$/.test(name));
-  for (const name of names) {
+  const names = (await unlessAbsent(readdir(cluster))) ?? [];
+  for (const name of names.filter((each) => /^keeper-[0-9a-f-]+$/.test(each))) {
     const claim = join(cluster, name);
-    const address = await readFile(claim, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined;
-      throw error;
-    });
+    const address = await unlessAbsent(readFile(claim, 'utf8'));
     const connection = address && (await KeeperConnection.open(address));
     if (connection) return connection;
     for (const suffix of ['', '.log', '.sock']) await rm(claim + suffix, { force: true });
   }
   return undefined;
+}
+
+function unlessAbsent<T>(found: Promise<T>): Promise<T | undefined> {
+  return found.catch((error: NodeJS.ErrnoException) => {
+    if (absence.has(error.code)) return undefined;
+    throw error;
+  });
 }

@@ -12,8 +12,8 @@
  * It is plain JavaScript and imports nothing of the package: it is run as a file, also when the package runs from source.
  */
 import { execFile, spawn } from 'node:child_process';
-import { closeSync, constants, fchownSync, openSync } from 'node:fs';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { closeSync, constants, fchownSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { readFile, rename, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -66,22 +66,27 @@ const door = createServer((socket) => {
 
 /** The process that waits for the word may be killed before it is said. */
 process.stdout.on('error', () => undefined);
-door.listen(order.address, () => void begin());
+door.once('connection', () => void begin());
+door.listen(order.address, () => {
+  process.stdout.write('listening\n');
+  lingering = setTimeout(closeDoor, 10_000);
+});
 
 /**
+ * Begins when the starter has connected, and only then makes the claim that leads others here: however soon the server
+ * fails, and however slow the starter is, it hears why.
+ *
  * The claim comes before the server: whoever sees a server's pid file and finds no live claim afterwards may conclude
  * that its keeper is dead.
  */
 async function begin() {
-  await writeFile(`${order.claim}.draft`, order.address, { mode: 0o600 });
-  await rename(`${order.claim}.draft`, order.claim);
   try {
+    writeFileSync(`${order.claim}.draft`, order.address, { mode: 0o600 });
+    renameSync(`${order.claim}.draft`, order.claim);
     startServer();
   } catch (error) {
     return finish({ failed: String(error) });
   }
-  process.stdout.write('listening\n');
-  linger(10_000);
   const ready = await Promise.race([becomesReady(), serverEnd]);
   if (ready !== true) {
     const log = await readFile(attemptLog, 'utf8').catch(() => '');

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { readFile, readlink, rm } from 'node:fs/promises';
+import { readFileSync, rmSync } from 'node:fs';
+import { readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -27,11 +28,11 @@ const patience = [
  * refuse to start beside such a process, so the stale file is removed here.
  */
 export async function findPostmaster(pgdata: string): Promise<Postmaster | undefined> {
-  const postmaster = await readPostmaster(pgdata);
+  const postmaster = readPostmaster(pgdata);
   if (!postmaster || !isAlive(postmaster.pid)) return undefined;
   if (await servesFolder(postmaster.pid, pgdata)) return postmaster;
-  const now = await readPostmaster(pgdata);
-  if (now?.pid === postmaster.pid) await rm(join(pgdata, 'postmaster.pid'), { force: true });
+  // In one go, for a starter beside this one may have removed it too and have a new server's file in its place.
+  if (readPostmaster(pgdata)?.pid === postmaster.pid) rmSync(join(pgdata, 'postmaster.pid'), { force: true });
   return undefined;
 }
 
@@ -53,25 +54,37 @@ export async function endPostmaster(
   }
 }
 
-async function readPostmaster(pgdata: string): Promise<Postmaster | undefined> {
-  const lines = (await readFile(join(pgdata, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
-  const pid = Number(lines[0]);
-  return pid > 0 ? { pid, port: Number(lines[3]) || undefined } : undefined;
+function readPostmaster(pgdata: string): Postmaster | undefined {
+  try {
+    const lines = readFileSync(join(pgdata, 'postmaster.pid'), 'utf8').split('\n');
+    const pid = Number(lines[0]);
+    return pid > 0 ? { pid, port: Number(lines[3]) || undefined } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /**
  * A server works in its data folder and was started with that folder's path among its arguments; Linux tells both, other
- * systems the second. A dead process has neither, even while nobody has collected it.
+ * systems the second. A dead process has neither, even while nobody has collected it. A look that fails for another
+ * reason, such as too many open files, proves nothing and is an error.
  */
 async function servesFolder(pid: number, pgdata: string): Promise<boolean> {
   if (process.platform === 'win32') return true;
   if (process.platform === 'linux') {
     if ((await readlink(`/proc/${pid}/cwd`).catch(() => '')) === pgdata) return true;
-    return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).includes(pgdata);
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ESRCH') return '';
+      throw error;
+    });
+    return command.includes(pgdata);
   }
   const ps = promisify(execFile)('ps', ['-ww', '-o', 'command=', '-p', String(pid)]);
   return ps.then(
     ({ stdout }) => stdout.includes(pgdata),
-    () => false,
+    (error: { code?: unknown }) => {
+      if (typeof error.code === 'number') return false;
+      throw error;
+    },
   );
 }

@@ -15,6 +15,8 @@ interface Head {
 }
 
 const lookBelowEveryMs = 1_000;
+/** What made a look slow may have been a lock or the network: under load the next one must not wait for minutes. */
+const lookBelowAtLeastEveryMs = 5_000;
 /** Looks from the beginning may take this fraction of the time. */
 const costFraction = 0.05;
 
@@ -24,8 +26,8 @@ const costFraction = 0.05;
  * from the very beginning would step over all of them.
  *
  * Tasks below the floor come into being when a long transaction commits, or a task is given back. The next look from the
- * beginning finds them: one comes every second under load, less often only while such looks are slow, and one follows
- * whenever a claim from the floor has found too little.
+ * beginning finds them: one comes every second under load, less often only while such looks are slow, one follows at
+ * once when a claim from the floor has found too little, and without load there is no floor.
  */
 export class ClaimFloors {
   private readonly heads = new Map<string, Head>();
@@ -38,11 +40,18 @@ export class ClaimFloors {
     return head && this.now() < head.lookBelowAt ? head.floor : null;
   }
 
-  /** A claim that began at `from` ended with this task, in the order of claiming, and took so long. */
+  /** A claim that began at `from` came back full with this task as its last, or short (undefined), and took so long. */
   passed(queue: string, last: ClaimedTask | undefined, from: Floor | null, tookMs: number): void {
     const head = this.heads.get(queue) ?? { floor: null, lookBelowAt: 0 };
-    if (last) head.floor = { priority: last.priority, scheduledAt: Math.round(last.scheduledAt * 1_000), id: last.id };
-    if (!from) head.lookBelowAt = this.now() + Math.max(lookBelowEveryMs, tookMs / costFraction);
+    head.floor = last ? floorAt(last) : null;
+    if (!from) {
+      const pauseMs = Math.max(lookBelowEveryMs, tookMs / costFraction);
+      head.lookBelowAt = this.now() + Math.min(pauseMs, lookBelowAtLeastEveryMs);
+    }
     this.heads.set(queue, head);
   }
+}
+
+function floorAt({ priority, scheduledAt, id }: ClaimedTask): Floor {
+  return { priority, scheduledAt: Math.round(scheduledAt * 1_000), id };
 }

@@ -2,7 +2,7 @@ import type { EntityManager } from 'typeorm';
 import type { NewTask, Stored } from '../engine/task.js';
 import type { Run, Statement, TextRow } from './database.js';
 import { isConflict, sqlState } from './postgres-errors.js';
-import { newTaskJson, text } from './task-row.js';
+import { newTasksJson, text } from './task-row.js';
 
 /** How many tasks, and how many characters of JSON, one statement may carry: PostgreSQL's values end at 1 GB. */
 const maxTasks = 1_000;
@@ -51,7 +51,7 @@ export async function enqueueChunk(
   const results = new Map<string, Stored>();
   let open = tasks;
   for (let tries = 0; tries < maxTries; tries++) {
-    const [row] = await run(statements.enqueue, [json(open.map(newTaskJson)), wake]);
+    const [row] = await run(statements.enqueue, [newTasksJson(open), wake]);
     const handedAt = Number(row?.[2]);
     for (const id of row?.[1]?.split(',') ?? []) results.set(id, { id, duplicate: false, handedAt });
     if (Number(row?.[0]) === open.length) {

@@ -4,11 +4,13 @@ import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import type { Database, Run, Statement } from './database.js';
 import { chunks, enqueueChunk, type EnqueueStatements, enqueueInSnapshot, runIn } from './enqueue.js';
 import { Permits } from './permits.js';
+import { isUniqueViolation } from './postgres-errors.js';
 import { text } from './task-row.js';
 import { TransactionWatch } from './transaction-watch.js';
 import { WakeThrottle } from './wake-throttle.js';
 
 export interface ProducerStatements extends EnqueueStatements {
+  readonly enqueueFresh: Statement;
   readonly takeBack: Statement;
   readonly notify: Statement;
 }
@@ -51,22 +53,42 @@ export class Producer {
   }
 
   private async storeHere(tasks: readonly NewTask[], again: boolean): Promise<Map<string, Stored>> {
-    const { statements, database } = this;
     const wake = this.toWake(tasks);
-    const parts = chunks(tasks);
-    const [only] = parts;
-    const permits = tasks.some(isUnique) ? this.uniquePermits : this.permits;
-    const results = await permits.with(() =>
-      only && parts.length === 1 && !again
-        ? enqueueChunk(database.run, statements, only, wake)
-        : database.transaction(async (run) => {
-            const stored = await inParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake));
-            if (again) await this.takeBackFinished(run, stored);
-            return stored;
-          }),
+    const unique = tasks.some(isUnique);
+    const store = (statements: EnqueueStatements) => this.storeWith(statements, tasks, wake, again);
+    const results = await (unique ? this.uniquePermits : this.permits).with(() =>
+      unique || again ? store(this.statements) : this.storeFresh(store),
     );
     this.tellLater(tasks, results, wake);
     return results;
+  }
+
+  private storeWith(
+    statements: EnqueueStatements,
+    tasks: readonly NewTask[],
+    wake: readonly string[],
+    again: boolean,
+  ): Promise<Map<string, Stored>> {
+    const parts = chunks(tasks);
+    const [only] = parts;
+    if (only && parts.length === 1 && !again) return enqueueChunk(this.database.run, statements, only, wake);
+    return this.database.transaction(async (run) => {
+      const stored = await inParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake));
+      if (again) await this.takeBackFinished(run, stored);
+      return stored;
+    });
+  }
+
+  /** New ids are new, as a rule: one that is there after all shows itself, and nothing has been stored then. */
+  private async storeFresh(
+    store: (statements: EnqueueStatements) => Promise<Map<string, Stored>>,
+  ): Promise<Map<string, Stored>> {
+    try {
+      return await store({ ...this.statements, enqueue: this.statements.enqueueFresh });
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      return store(this.statements);
+    }
   }
 
   private async storeIn(

@@ -4,22 +4,40 @@ import type { TextRow } from './database.js';
 
 /** Between the engine's values and the text that goes to PostgreSQL and comes back. */
 
-/** The input of `enqueue`. The payload is JSON text already and goes in as it is: it is parsed once, by PostgreSQL. */
-export function newTaskJson(task: NewTask): string {
-  const [inMs, at] = 'inMs' in task.due ? [task.due.inMs, null] : [null, task.due.at];
-  const columns = [
-    task.id,
-    task.queue,
-    task.name,
-    task.priority,
-    task.uniqueKey,
-    task.maxRetries,
-    task.timeoutMs,
-    inMs,
-    at,
-    task.handTo ?? null,
-  ];
-  return `${JSON.stringify(columns).slice(0, -1)},${task.payload}]`;
+/**
+ * The input of `enqueue`: neighbours that differ only in id, key and payload share the rest. Payloads are JSON text
+ * already and go in as they are: they are parsed once, by PostgreSQL.
+ */
+export function newTasksJson(tasks: readonly NewTask[]): string {
+  let text = '[';
+  let head: NewTask | undefined;
+  for (const task of tasks) {
+    const key = task.uniqueKey === null ? 'null' : JSON.stringify(task.uniqueKey);
+    if (head && sharesHead(head, task)) text += ',';
+    else {
+      text += `${head ? ']],' : ''}[${headJson(task)},[`;
+      head = task;
+    }
+    text += `[${JSON.stringify(task.id)},${key},${task.payload}]`;
+  }
+  return `${text}${head ? ']]' : ''}]`;
+}
+
+function headJson({ queue, name, priority, maxRetries, timeoutMs, due, handTo }: NewTask): string {
+  const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at];
+  return JSON.stringify([queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null]);
+}
+
+function sharesHead(a: NewTask, b: NewTask): boolean {
+  return (
+    a.queue === b.queue &&
+    a.name === b.name &&
+    a.priority === b.priority &&
+    a.maxRetries === b.maxRetries &&
+    a.timeoutMs === b.timeoutMs &&
+    a.handTo === b.handTo &&
+    (a.due === b.due || ('inMs' in a.due && 'inMs' in b.due && a.due.inMs === b.due.inMs))
+  );
 }
 
 /** The input of `settle`. */

@@ -38,6 +38,32 @@ export function taskSql(schema: string) {
   const wake = (rows: string) =>
     `SELECT count(pg_notify(${channel}, 'w0:' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM ${rows}) d`;
 
+  const enqueue = (order: string, onConflict: string) => `
+      WITH head AS MATERIALIZED (
+        SELECT h->>0 AS "queue", h->>1 AS "name", (h->>2)::smallint AS "priority", (h->>3)::integer AS "max_retries",
+          (h->>4)::integer AS "timeout_ms",
+          CASE WHEN h->>6 IS NULL THEN ${later('(h->>5)::float8')} ELSE (h->>6)::timestamptz END AS "scheduled_at",
+          CASE WHEN h->>7 IS NOT NULL
+            AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = (h->>7)::uuid AND w."lease_until" > now())
+            AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = h->>0 AND q."paused_at" IS NOT NULL)
+          THEN (h->>7)::uuid END AS "worker_id",
+          g->1 AS "rows"
+        FROM (SELECT g, g->0 AS h FROM jsonb_array_elements($1::jsonb) g OFFSET 0) groups
+      ), stored AS (
+        INSERT INTO ${task} ("id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms",
+          "scheduled_at", "worker_id", "claim_seq", "attempt", "started_at")
+        SELECT (e->>0)::uuid AS "id", e->>1 AS "unique_key", e->2, "queue", "name", "priority", "max_retries",
+          "timeout_ms", "scheduled_at", "worker_id", ("worker_id" IS NOT NULL)::int, ("worker_id" IS NOT NULL)::int,
+          CASE WHEN "worker_id" IS NOT NULL THEN now() END
+        FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e ${order}
+        ${onConflict}
+        RETURNING "id", "worker_id"
+      )
+      SELECT count(*)::int AS "stored", string_agg("id"::text, ',') FILTER (WHERE "worker_id" IS NOT NULL) AS "handed",
+        ${millis('now()')} AS "handed_at",
+        (SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q)::int AS "told"
+      FROM stored`;
+
   /**
    * Ends the held tasks of $2 ids, $3 queues, $4 claim numbers. The loop over the sorted input finds each row by its
    * primary key, and so locks them in the order of their ids.
@@ -64,37 +90,16 @@ export function taskSql(schema: string) {
 
   return {
     /**
-     * $1: a JSON array of [id, queue, name, priority, uniqueKey, maxRetries, timeoutMs, delayMs, scheduledAt, worker,
-     * payload]. A row with a worker is stored as claimed by it, if its lease is alive and the queue is not paused. Rows
-     * whose id or unique key is taken are left out. Sorted by unique key, so that producers of the same keys wait for
-     * each other in one order. $2: queues whose workers are woken at the commit. The answer: how many were stored, and
-     * the ids of those that were stored as claimed.
+     * $1: a JSON array of groups [[queue, name, priority, maxRetries, timeoutMs, delayMs, scheduledAt, worker], rows], a
+     * row being [id, uniqueKey, payload]. Those of a group with a worker are stored as claimed by it, if its lease is
+     * alive and the queue is not paused. Rows whose id or unique key is taken are left out. Sorted by unique key, so that
+     * producers of the same keys wait for each other in one order. $2: queues whose workers are woken at the commit. The
+     * answer: how many were stored, the ids of those that were stored as claimed, and when.
      */
-    enqueue: `
-      WITH input AS (
-        SELECT (e->>0)::uuid AS "id", e->>1 AS "queue", e->>2 AS "name", (e->>3)::smallint AS "priority",
-          e->>4 AS "unique_key", (e->>5)::integer AS "max_retries", (e->>6)::integer AS "timeout_ms",
-          CASE WHEN e->>8 IS NULL THEN ${later('(e->>7)::float8')} ELSE (e->>8)::timestamptz END AS "scheduled_at",
-          CASE WHEN e->>9 IS NOT NULL
-            AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = (e->>9)::uuid AND w."lease_until" > now())
-            AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = e->>1 AND q."paused_at" IS NOT NULL)
-          THEN (e->>9)::uuid END AS "worker_id",
-          e->10 AS "payload"
-        FROM jsonb_array_elements($1::jsonb) e
-      ), stored AS (
-        INSERT INTO ${task} ("id", "queue", "name", "priority", "unique_key", "max_retries", "timeout_ms",
-          "scheduled_at", "payload", "worker_id", "claim_seq", "attempt", "started_at")
-        SELECT "id", "queue", "name", "priority", "unique_key", "max_retries", "timeout_ms", "scheduled_at", "payload",
-          "worker_id", ("worker_id" IS NOT NULL)::int, ("worker_id" IS NOT NULL)::int,
-          CASE WHEN "worker_id" IS NOT NULL THEN now() END
-        FROM input ORDER BY "unique_key", "id"
-        ON CONFLICT DO NOTHING
-        RETURNING "id", "worker_id"
-      )
-      SELECT count(*)::int AS "stored", string_agg("id"::text, ',') FILTER (WHERE "worker_id" IS NOT NULL) AS "handed",
-        ${millis('now()')} AS "handed_at",
-        (SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q)::int AS "told"
-      FROM stored`,
+    enqueue: enqueue('ORDER BY "unique_key", "id"', 'ON CONFLICT DO NOTHING'),
+
+    /** The same for ids that are new and keys that are none: it need not look before it stores, and is quicker. */
+    enqueueFresh: enqueue('', ''),
 
     /** $1 queues, $2 in how many milliseconds something falls due on each: wakes their workers. */
     notify: `
@@ -282,6 +287,14 @@ export function taskSql(schema: string) {
           ORDER BY "id" FOR UPDATE SKIP LOCKED
         )
         RETURNING w."id"
+      ), running AS MATERIALIZED (
+        SELECT t."id", t."queue", t."worker_id" FROM ${task} t WHERE t."worker_id" IS NOT NULL
+      ), orphan AS MATERIALIZED (
+        SELECT r."id", r."queue", r."worker_id" FROM running r
+        WHERE (SELECT "yes" FROM ripe)
+          AND (r."worker_id" IN (SELECT "id" FROM dead)
+            OR NOT EXISTS (SELECT FROM ${worker} w WHERE w."id" = r."worker_id"))
+        ORDER BY r."id" LIMIT $4
       ), held AS MATERIALIZED (
         SELECT t."id", t."queue", c."crashed",
           CASE WHEN t."cancel_keep" IS NOT NULL THEN 'cancelled' WHEN c."crashed" >= $2 THEN 'failed' END AS "end",
@@ -293,11 +306,10 @@ export function taskSql(schema: string) {
                 'message', 'Task "' || t."name" || '" ' || t."id" || ' was held by ' || c."crashed" ||
                   ' workers when they died; it is not tried again. Find out what it does to its process, then retry it.'))
               ELSE '{}' END`)} END AS "history"
-        FROM ${task} t CROSS JOIN LATERAL (SELECT t."crashes" + (NOT t."claimed_ahead")::int AS "crashed") c
-        WHERE t."worker_id" IS NOT NULL AND (SELECT "yes" FROM ripe)
-          AND (t."worker_id" IN (SELECT "id" FROM dead)
-            OR NOT EXISTS (SELECT FROM ${worker} w WHERE w."id" = t."worker_id"))
-        ORDER BY t."id" LIMIT $4 FOR UPDATE OF t SKIP LOCKED
+        FROM orphan o JOIN ${task} t ON t."id" = o."id" AND t."queue" = o."queue"
+        CROSS JOIN LATERAL (SELECT t."crashes" + (NOT t."claimed_ahead")::int AS "crashed") c
+        WHERE t."worker_id" IS NOT DISTINCT FROM o."worker_id"
+        FOR UPDATE OF t SKIP LOCKED
       ), ended AS (
         DELETE FROM ${task} t USING held
         WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NOT NULL

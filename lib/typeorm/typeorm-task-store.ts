@@ -265,7 +265,8 @@ export class TypeOrmTaskStore extends TaskStore {
     const rows = await this.run('claim', [workerId, queue, names, limit, startNow, ...place]);
     // UPDATE … RETURNING knows no order.
     const claimed = rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
-    this.floors.passed(queue, claimed.at(-1), floor, performance.now() - sentAt);
+    const last = claimed.length === limit ? claimed.at(-1) : undefined;
+    this.floors.passed(queue, last, floor, performance.now() - sentAt);
     return claimed;
   }
 

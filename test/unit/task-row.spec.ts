@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { encodePayload } from '../../lib/engine/payload.js';
 import type { Task } from '../../lib/engine/task.js';
 import type { Settlement } from '../../lib/engine/task-store.js';
-import { claimedTask, newTaskJson, settlementJson, shownTask } from '../../lib/typeorm/task-row.js';
+import { claimedTask, newTasksJson, settlementJson, shownTask } from '../../lib/typeorm/task-row.js';
 import { newTask } from './engine.fixtures.js';
 
 const text = fc.string({ unit: 'grapheme' });
@@ -19,43 +19,49 @@ const columns = (...values: unknown[]) =>
     return typeof value === 'object' ? JSON.stringify(value) : String(value);
   });
 
-describe('a task to be enqueued', () => {
-  it('is written as one JSON array, with its payload as it was encoded', () => {
-    const fields = fc.record({
-      id: fc.uuid(),
-      name: text,
-      queue: text,
-      priority: fc.integer({ min: -32_768, max: 32_767 }),
-      uniqueKey: nullable(text),
-      maxRetries: nullable(integer),
-      timeoutMs: nullable(integer),
-      due: fc.oneof(
-        integer.map((inMs) => ({ inMs })),
-        date.map((at) => ({ at })),
-      ),
-      handTo: fc.option(fc.uuid(), { nil: undefined }),
-    });
+describe('tasks to be enqueued', () => {
+  const heads = fc.record({
+    name: text,
+    queue: text,
+    priority: fc.integer({ min: -32_768, max: 32_767 }),
+    maxRetries: nullable(integer),
+    timeoutMs: nullable(integer),
+    due: fc.oneof(
+      integer.map((inMs) => ({ inMs })),
+      date.map((at) => ({ at })),
+    ),
+    handTo: fc.option(fc.uuid(), { nil: undefined }),
+  });
+  const rows = fc.record({ id: fc.uuid(), uniqueKey: nullable(text), payload });
+
+  it('are written as groups that together say all of each, in their order, payloads as they were encoded', () => {
     fc.assert(
-      fc.property(fields, payload, (fields, value) => {
-        const task = newTask({ ...fields, payload: encodePayload('work', value) });
-        const { id, queue, name, priority, uniqueKey, maxRetries, timeoutMs, due } = task;
-        const row = newTaskJson(task);
-        expect(JSON.parse(row)).toEqual([
-          id,
-          queue,
-          name,
-          priority,
-          uniqueKey,
-          maxRetries,
-          timeoutMs,
-          'inMs' in due ? due.inMs : null,
-          'at' in due ? due.at.toISOString() : null,
-          task.handTo ?? null,
-          value,
-        ]);
-        expect(row.endsWith(`,${task.payload}]`)).toBe(true);
-      }),
+      fc.property(
+        fc.array(fc.tuple(heads, fc.array(rows, { minLength: 1, maxLength: 3 })), { maxLength: 4 }),
+        (groups) => {
+          const tasks = groups.flatMap(([head, members]) =>
+            members.map((row) => newTask({ ...head, ...row, payload: encodePayload('work', row.payload) })),
+          );
+          const written = JSON.parse(newTasksJson(tasks)) as [unknown[], unknown[][]][];
+          expect(written.flatMap(([head, members]) => members.map((row) => [...head, ...row]))).toEqual(
+            tasks.map(({ id, queue, name, priority, uniqueKey, maxRetries, timeoutMs, due, handTo, payload: json }) => [
+              ...[queue, name, priority, maxRetries, timeoutMs],
+              'inMs' in due ? due.inMs : null,
+              'at' in due ? due.at.toISOString() : null,
+              handTo ?? null,
+              ...[id, uniqueKey, JSON.parse(json)],
+            ]),
+          );
+          expect(written.length).toBeLessThanOrEqual(Math.max(1, tasks.length));
+        },
+      ),
     );
+  });
+
+  it('share one group when they differ in id, key and payload only', () => {
+    const tasks = [1, 2, 3].map((n) => newTask({ name: 'a', due: { inMs: 0 }, uniqueKey: `${n}`, payload: `${n}` }));
+    expect(JSON.parse(newTasksJson(tasks))).toHaveLength(1);
+    expect(JSON.parse(newTasksJson([...tasks, newTask({ name: 'b', due: { inMs: 0 } })]))).toHaveLength(2);
   });
 });
 
