@@ -1,13 +1,18 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import { type EmbeddedPostgres, EmbeddedPostgresError, startEmbeddedPostgres } from '../../lib/embedded/index.js';
 import { findFreePort } from '../../lib/embedded/free-port.finder.js';
+import { KeeperConnection } from '../../lib/embedded/keeper.connection.js';
 import { BackieError } from '../../lib/errors/backie.error.js';
 import {
   fast,
@@ -144,6 +149,20 @@ describe('what cannot work is said in an error', () => {
     const server = await start({ dataDir, port });
     expect(await failing({ dataDir, port: port + 1 })).toContain(`already served on port ${port}, not ${port + 1}`);
     await query(server.url, 'SELECT 1');
+  });
+
+  it('a server that fails at once, although its starter is slow to connect', async () => {
+    const claim = join(folder, 'keeper-0');
+    const address = `${claim}.sock`;
+    const order = { postgres: '/bin/false', args: [], port: 1, pgdata: folder, claim, address, lingerMs: 0 };
+    const script = fileURLToPath(new URL('../../lib/embedded/keeper.process.js', import.meta.url));
+    const keeper = spawn(process.execPath, [script, JSON.stringify(order)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(keeper.stdout, 'data');
+    await delay(300);
+    const connection = await KeeperConnection.open(address);
+    expect(await connection?.greeted(10_000)).toEqual({ failed: 'The server ended with code 1.' });
+    await connection?.leave();
+    await expect.poll(() => existsSync(address)).toBe(false);
   });
 
   it('a folder without PostgreSQL', async () => {

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, watch } from 'node:fs';
-import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { startEmbeddedPostgres } from '../../lib/embedded/index.js';
@@ -121,6 +122,18 @@ it('is not misled by a pid file whose process id went to another process', async
   expect(isRunning(stranger.pid ?? 0)).toBe(true);
   stranger.kill();
   await once(stranger, 'exit');
+});
+
+it('waits while another starter is writing the pid file', async () => {
+  const dataDir = await initialized('begun');
+  const pidFile = join(dataDir, 'cluster/pgdata/postmaster.pid');
+  await writeFile(pidFile, '');
+  const starting = startEmbeddedPostgres({ dataDir, settings: fast });
+  await setTimeout(1_000);
+  await rm(pidFile, { force: true });
+  const server = await starting;
+  await query(server.url, 'SELECT 1');
+  await server.stop();
 });
 
 it('begins again after it was killed in the middle of initdb', async () => {
