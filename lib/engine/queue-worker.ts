@@ -1,11 +1,11 @@
+import { AttemptRecorder, attemptRef } from './attempt-recorder.js';
 import { maxTimerMs } from './delay.js';
 import { Execution } from './execution.js';
 import { Pace } from './pace.js';
-import { type Outcome, settle } from './settlement.js';
 import type { Settler } from './settler.js';
 import type { ClaimedTask } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
-import type { AttemptRef, EngineReporter } from './task-event.js';
+import type { EngineReporter } from './task-event.js';
 import type { Lease, TaskStore } from './task-store.js';
 import { WakeSignal } from './wake-signal.js';
 
@@ -50,8 +50,7 @@ const longestWaitAheadMs = 200;
  */
 export class QueueWorker {
   private readonly runs = new Map<string, Run>();
-  /** Ended, but their settlement is not written yet. */
-  private readonly settling = new Set<string>();
+  private readonly recorder: AttemptRecorder;
   /** Claimed ahead, in the order of their start. */
   private waiting: Held[] = [];
   private readonly pace = new Pace();
@@ -69,7 +68,9 @@ export class QueueWorker {
     readonly queue: QueueDefinition,
     private readonly tasks: ReadonlyMap<string, TaskDefinition>,
     private readonly context: QueueWorkerContext,
-  ) {}
+  ) {
+    this.recorder = new AttemptRecorder(queue, context.settler, context.reporter);
+  }
 
   get running(): number {
     return this.runs.size;
@@ -83,7 +84,7 @@ export class QueueWorker {
   /** Adds the ids of all tasks that this worker knows it holds. */
   collectHeld(into: Set<string>): void {
     for (const id of this.runs.keys()) into.add(id);
-    for (const id of this.settling) into.add(id);
+    for (const id of this.recorder.underWay) into.add(id);
     for (const { task } of this.waiting) into.add(task.id);
   }
 
@@ -172,7 +173,7 @@ export class QueueWorker {
     const waiting = this.waiting.find(({ task }) => task.id === id);
     if (!waiting) return;
     this.waiting.splice(this.waiting.indexOf(waiting), 1);
-    this.release(waiting);
+    void this.recorder.release(waiting.task, waiting.lease);
   }
 
   /** Ends every attempt that this lease covered, and forgets what waited under it. */
@@ -295,7 +296,7 @@ export class QueueWorker {
 
   private run({ task, lease }: Held): void {
     const definition = this.tasks.get(task.name);
-    if (!definition) return this.release({ task, lease });
+    if (!definition) return void this.recorder.release(task, lease);
     const execution = new Execution(task, {
       maxRetries: task.maxRetries ?? definition.maxRetries,
       timeoutMs: task.timeoutMs ?? definition.timeoutMs ?? this.queue.executionTimeoutMs,
@@ -310,62 +311,15 @@ export class QueueWorker {
       if (!this.stopping) this.fill();
       this.grow();
       // Not awaited by the slot: its next task may start while this outcome is being written.
-      return this.finish(execution, definition, lease, outcome);
+      void this.recorder.record(execution, definition, lease, outcome).then((retryInMs) => {
+        if (retryInMs !== undefined) this.wakeIn(retryInMs);
+      });
     });
-  }
-
-  private async finish(
-    execution: Execution,
-    definition: TaskDefinition,
-    lease: Lease,
-    outcome: Outcome,
-  ): Promise<void> {
-    const { task, limits } = execution;
-    const { reporter } = this.context;
-    if (outcome.kind === 'lost') return reporter.event('lost', attemptRef(task));
-    const durationMs = performance.now() - execution.startedAt;
-    const settlement = settle(task, outcome, {
-      maxRetries: limits.maxRetries,
-      backoff: definition.backoff,
-      retention: this.queue.retention,
-      random: Math.random,
-    });
-    const verdict = await this.write(lease, settlement);
-    const ref = attemptRef(task);
-    if (verdict === 'lost') return reporter.event('lost', ref);
-    const error = 'error' in outcome ? outcome.error : undefined;
-    switch (settlement.kind) {
-      case 'release':
-        return;
-      case 'retry':
-        this.wakeIn(settlement.delayMs);
-        return reporter.event('retrying', { ...ref, durationMs, error, delayMs: settlement.delayMs });
-      case 'finish':
-        switch (settlement.state) {
-          case 'done':
-            return reporter.event('done', { ...ref, durationMs });
-          case 'cancelled':
-            return reporter.event('cancelled', ref);
-          case 'failed':
-            return reporter.event('failed', { ...ref, durationMs, error });
-        }
-    }
-  }
-
-  private async write(lease: Lease, settlement: Parameters<Settler['settle']>[1]) {
-    this.settling.add(settlement.id);
-    const verdict = await this.context.settler.settle(lease, settlement);
-    this.settling.delete(settlement.id);
-    return verdict;
-  }
-
-  private release({ task, lease }: Held): void {
-    void this.write(lease, { kind: 'release', id: task.id, queue: task.queue, claimSeq: task.claimSeq });
   }
 
   private giveBack(): void {
     clearTimeout(this.giveBackTimer);
-    for (const held of this.waiting.splice(0)) this.release(held);
+    for (const { task, lease } of this.waiting.splice(0)) void this.recorder.release(task, lease);
   }
 
   /** Tasks that were thought to be short may turn out long: what waits behind them must not wait with them. */
@@ -389,10 +343,6 @@ export class QueueWorker {
     }
     return undefined;
   }
-}
-
-function attemptRef(task: ClaimedTask): AttemptRef {
-  return { id: task.id, name: task.name, queue: task.queue, attempt: task.attempt };
 }
 
 /** Spreads processes that started together: between 90 % and 110 %. */
