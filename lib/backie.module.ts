@@ -12,7 +12,8 @@ export class BackieModule extends ConfigurableModuleClass {
    * PostgreSQL is used, never in production.
    */
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
-    return super.forRoot(options);
+    // Null is what a configuration that is missing gives, whatever the types say.
+    return super.forRoot(options ?? {});
   }
 
   /** As `forRoot`, with options that `useFactory`, `useClass` or `useExisting` gives. */

@@ -3,6 +3,7 @@ import type {
   OnApplicationBootstrap,
   OnApplicationShutdown,
   OnModuleDestroy,
+  OnModuleInit,
 } from '@nestjs/common';
 import type { WorkerPool } from './engine/worker-pool.js';
 import type { StoreHandle } from './store.factory.js';
@@ -17,7 +18,7 @@ import type { TaskRegistry } from './task.registry.js';
  * last, so that whatever still runs, an HTTP request for instance, can enqueue until the end.
  */
 export class BackieOrchestrator
-  implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
+  implements OnModuleInit, OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
 {
   constructor(
     private readonly pool: WorkerPool,
@@ -27,15 +28,16 @@ export class BackieOrchestrator
     private readonly workers: boolean,
   ) {}
 
-  async onApplicationBootstrap(): Promise<void> {
-    try {
-      if (this.workers) await this.pool.start();
+  /** Misconfiguration shows before any pool works, that of another instance included. */
+  async onModuleInit(): Promise<void> {
+    await this.closingOnFailure(async () => {
+      if (this.workers) this.registry.workable();
       else this.registry.check();
-    } catch (error) {
-      // Nest runs no shutdown hook after a failed start, and open connections would keep the process alive.
-      await this.handle.close();
-      throw error;
-    }
+    });
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    if (this.workers) await this.closingOnFailure(() => this.pool.start());
   }
 
   async onModuleDestroy(): Promise<void> {
@@ -56,5 +58,15 @@ export class BackieOrchestrator
   async onApplicationShutdown(): Promise<void> {
     this.events.complete();
     await this.handle.close();
+  }
+
+  /** Nest runs no shutdown hook after a failed start, and open connections would keep the process alive. */
+  private async closingOnFailure(step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      await this.handle.close();
+      throw error;
+    }
   }
 }

@@ -60,6 +60,7 @@ export {
   StoreUnavailableError,
   TaskCancelledError,
   TaskTimeoutError,
+  UniqueKeyPendingError,
   UniqueKeyTakenError,
   UnknownTaskError,
   UnrecoverableTaskError,

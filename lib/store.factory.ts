@@ -34,7 +34,9 @@ export async function openStore(options: ResolvedOptions): Promise<StoreHandle> 
 
 async function openPostgres(connection: ConnectionSource, options: ResolvedOptions): Promise<StoreHandle> {
   const { schema, migrations, connectTimeoutMs } = options;
-  const store = new TypeOrmTaskStore({ connection, schema, migrations, connectTimeoutMs });
+  const logger = new Logger('BackieModule');
+  const onWaiting = (reason: string) => logger.warn(`PostgreSQL is not there yet, trying again: ${reason}`);
+  const store = new TypeOrmTaskStore({ connection, schema, migrations, connectTimeoutMs, onWaiting });
   await store.open();
   return { store, close: () => store.close() };
 }
@@ -44,7 +46,7 @@ async function openEmbedded(dataDir: string, options: ResolvedOptions): Promise<
   const { startEmbeddedPostgres } = await import('./embedded/index.js');
   const server = await startEmbeddedPostgres({ dataDir });
   new Logger('BackieModule').warn(
-    `No connection is configured: using the embedded PostgreSQL, with its data in ${dataDir}. ` +
+    `No connection is configured: using the embedded PostgreSQL, with its data in ${server.dataDir}. ` +
       `Set DATABASE_URL, or pass dataSource or connection, before production.`,
   );
   try {

@@ -3,7 +3,8 @@ import type { TaskEventKind, TaskEventMap } from './engine/task-event.js';
 
 /**
  * What happens to tasks in this process, as observables: hot, without replay, and never completing before the
- * application ends. A subscriber that throws is reported by rxjs and disturbs no task.
+ * application ends. A subscriber that throws disturbs no task, but rxjs throws its error again on a timer, and that ends
+ * the process unless somebody handles `uncaughtException`.
  */
 export class TaskEvents {
   readonly #subjects = new Map<TaskEventKind, Subject<never>>();

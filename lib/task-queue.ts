@@ -58,7 +58,7 @@ export class TaskQueue {
       divisible: (error: unknown) => !(error instanceof StoreUnavailableError),
     };
     this.commits = new GroupCommit(send, sharing);
-    this.uniqueCommits = new GroupCommit(send, sharing);
+    this.uniqueCommits = new GroupCommit(send, { ...sharing, maxBatch: 1, maxUnderWay: Infinity });
   }
 
   /**
@@ -217,7 +217,8 @@ export class TaskQueue {
   /** An idle worker of this process gets the task handed over: it runs at the commit, without a claim of its own. */
   private async enqueueAlone(task: NewTask): Promise<Enqueued> {
     const due = 'inMs' in task.due && task.due.inMs === 0;
-    const slot = due ? this.pool.reserve(task.queue, task.name) : undefined;
+    // A unique one may have to wait for a transaction of somebody else's; no slot may wait along.
+    const slot = due && task.uniqueKey === null ? this.pool.reserve(task.queue, task.name) : undefined;
     try {
       const commits = task.uniqueKey === null ? this.commits : this.uniqueCommits;
       const stored = await commits.submit(slot ? { ...task, handTo: slot.workerId } : task);

@@ -2,7 +2,7 @@ import { chmod, constants, copyFile, lstat, mkdir, readdir, readFile, rename, rm
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 
-import { EmbeddedPostgresError } from './embedded-postgres.error.js';
+import { ownFolder } from './own-folder.factory.js';
 import { linkLibraries } from './postgres-libraries.linker.js';
 import { draftName, isAbandonedDraft } from './process.liveness.js';
 
@@ -14,7 +14,7 @@ import { draftName, isAbandonedDraft } from './process.liveness.js';
  * @returns the copy's root, laid out like the package's.
  */
 export async function copyBinaries(root: string, parent: string = tmpdir()): Promise<string> {
-  const cache = await ownFolder(join(parent, `nestjs-backie-${process.geteuid?.() ?? 'user'}`));
+  const cache = await ownFolder(parent);
   const { version }: { version: string } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
   const name = `${basename(root)}-${version}`;
   const copy = join(cache, name);
@@ -40,21 +40,6 @@ export async function copyBinaries(root: string, parent: string = tmpdir()): Pro
     await remove(draft);
   }
   return copy;
-}
-
-/** The cache lies in a folder that anyone may write to, so it must be known to be ours before we run what it holds. */
-async function ownFolder(folder: string): Promise<string> {
-  await mkdir(folder, { mode: 0o755 }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error;
-  });
-  const entry = await lstat(folder);
-  const closed = entry.uid === process.geteuid?.() && (entry.mode & 0o022) === 0;
-  const ours = entry.isDirectory() && (closed || process.platform === 'win32');
-  if (ours) return folder;
-  throw new EmbeddedPostgresError(
-    `${folder}, where a copy of PostgreSQL's programs would go, belongs to somebody else or is open to others' writing. ` +
-      'Remove it, or set TMPDIR to a folder of your own.',
-  );
 }
 
 /** Everything but what only a C compiler reads, and the links, which are made anew. */

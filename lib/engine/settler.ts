@@ -1,6 +1,5 @@
 import { GroupCommit } from './group-commit.js';
 import { delay } from './delay.js';
-import type { EngineReporter } from './task-event.js';
 import type { Lease, Settlement, TaskStore } from './task-store.js';
 
 /** Whether a settlement was written, or came too late because another claim holds the task. */
@@ -29,7 +28,7 @@ export class Settler {
 
   constructor(
     private readonly store: TaskStore,
-    private readonly reporter: EngineReporter,
+    private readonly failed: (doing: string, error: unknown) => void,
   ) {
     this.commits = new GroupCommit((entries) => this.write(entries), {
       maxBatch,
@@ -47,7 +46,8 @@ export class Settler {
     try {
       return await this.commits.submit({ lease, settlement });
     } catch (error) {
-      this.reporter.log('error', `Task ${settlement.id} could not be settled and will be rescued: ${String(error)}`);
+      // It may have been carried out all the same; if not, an audit finds the task held by nobody, and gives it back.
+      this.failed(`record the outcome of task ${settlement.id}`, error);
       return 'lost';
     }
   }
@@ -66,9 +66,9 @@ export class Settler {
           return this.unsure.has(entry) && entry.lease.remainingMs() > 0 ? 'settled' : 'lost';
         });
       } catch (error) {
+        for (const entry of entries) this.unsure.add(entry);
         // Something in the entries themselves: let them be tried apart.
         if (!this.store.isTransient(error)) throw error;
-        for (const entry of entries) this.unsure.add(entry);
         await delay(pauseMs);
       }
     }

@@ -1,6 +1,6 @@
 import { maxTimerMs } from './delay.js';
 
-/** Later alarms than these are left to polling, so that a flood of retries cannot become a flood of timers. */
+/** So many of the nearest alarms are set; the rest is left to polling, so that no flood of retries floods the timers. */
 const maxAlarms = 1_000;
 
 /**
@@ -10,7 +10,8 @@ const maxAlarms = 1_000;
 export class WakeSignal {
   private pending = false;
   private wakeSleeper: (() => void) | undefined;
-  private readonly alarms = new Set<NodeJS.Timeout>();
+  /** Timer → monotonic milliseconds at which it rings. */
+  private readonly alarms = new Map<NodeJS.Timeout, number>();
 
   wake(): void {
     if (this.wakeSleeper) this.wakeSleeper();
@@ -22,12 +23,13 @@ export class WakeSignal {
     if (ms <= 0) return this.wake();
     // PostgreSQL's clock decides what is due; a few milliseconds later it surely is.
     const laterMs = ms + 2;
-    if (this.alarms.size >= maxAlarms || laterMs > maxTimerMs) return;
+    const ringsAt = performance.now() + laterMs;
+    if (laterMs > maxTimerMs || !this.makeRoom(ringsAt)) return;
     const alarm = setTimeout(() => {
       this.alarms.delete(alarm);
       this.wake();
     }, laterMs).unref();
-    this.alarms.add(alarm);
+    this.alarms.set(alarm, ringsAt);
   }
 
   /** Sleeps until the next wake-up, at most `ms` milliseconds. */
@@ -46,7 +48,16 @@ export class WakeSignal {
   }
 
   clear(): void {
-    for (const alarm of this.alarms) clearTimeout(alarm);
+    for (const alarm of this.alarms.keys()) clearTimeout(alarm);
     this.alarms.clear();
+  }
+
+  /** A nearer alarm takes the place of the farthest. */
+  private makeRoom(ringsAt: number): boolean {
+    if (this.alarms.size < maxAlarms) return true;
+    const [farthest] = [...this.alarms].toSorted(([, one], [, other]) => other - one);
+    if (!farthest || farthest[1] <= ringsAt) return false;
+    clearTimeout(farthest[0]);
+    return this.alarms.delete(farthest[0]);
   }
 }

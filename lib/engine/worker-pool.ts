@@ -189,7 +189,7 @@ export class WorkerPool {
       this.audit?.suspect();
       this.report(doing, error);
     };
-    const settler = new Settler(this.store, this.reporter);
+    const settler = new Settler(this.store, failed);
     const holder = new LeaseHolder(this.store, this.options, () => this.identity(busy), {
       lost: (lease) => {
         this.reporter.log('warn', `The lease of worker ${lease.workerId} is lost; its running tasks are given up.`);

@@ -22,5 +22,6 @@ export {
   SchemaTooNewError,
   StoreClosedError,
   StoreUnavailableError,
+  UniqueKeyPendingError,
   UniqueKeyTakenError,
 } from './store.errors.js';

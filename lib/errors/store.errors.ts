@@ -58,3 +58,14 @@ export class StoreUnavailableError extends BackieError {
     super(`Could not ${doing}: PostgreSQL does not answer (${reason}). Try again when it is back.`, { cause });
   }
 }
+
+/** A transaction that has not ended holds the unique key, so that it is not known whether the task is a duplicate. */
+export class UniqueKeyPendingError extends BackieError {
+  constructor(waitedMs: number, options?: ErrorOptions) {
+    super(
+      `A transaction that has enqueued a task with the same unique key has not ended for ${waitedMs} ms, so nothing was ` +
+        `stored. Keep transactions that enqueue unique tasks short, or pass their manager to this enqueue too.`,
+      options,
+    );
+  }
+}

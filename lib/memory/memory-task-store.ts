@@ -77,7 +77,8 @@ export class MemoryTaskStore extends TaskStore {
     // All are made before the first is stored, so that one that cannot be made leaves no others behind.
     const made = tasks.map((task) => newStoredTask(task, now));
     const results = made.map((task, index): Stored => {
-      if (this.tasks.get(task.id)) return { id: task.id, duplicate: false };
+      const known = this.tasks.get(task.id);
+      if (known) return { id: known.id, duplicate: false, ...handedAt(known, tasks[index]?.handTo) };
       const holder = this.tasks.keyHolder(task);
       if (holder !== undefined) return { id: holder, duplicate: true };
       this.tasks.insert(task);
@@ -240,9 +241,11 @@ export class MemoryTaskStore extends TaskStore {
     } else if (task.cancelRequest) {
       this.tasks.finish(task, 'cancelled', task.cancelRequest.keep, now);
     } else if (settlement.kind === 'retry') {
+      task.claimedAhead = false;
       task.retries += 1;
       this.tasks.makeReady(task, now + settlement.delayMs);
     } else {
+      task.claimedAhead = false;
       task.attempt -= 1;
       this.tasks.makeReady(task, task.scheduledAt);
     }
@@ -275,6 +278,11 @@ export class MemoryTaskStore extends TaskStore {
   private assertOpen(): void {
     if (!this.isOpen) throw new StoreClosedError();
   }
+}
+
+/** The first claim of a task by the worker that it was handed to; a repeated enqueue finds it so. */
+function handedAt({ workerId, claimSeq, createdAt }: StoredTask, handTo: string | undefined): { handedAt?: number } {
+  return handTo !== undefined && workerId === handTo && claimSeq === 1 ? { handedAt: createdAt } : {};
 }
 
 function quarantine({ name, id, crashes }: StoredTask): StoredError {

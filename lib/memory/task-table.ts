@@ -82,7 +82,8 @@ export class TaskTable {
     task.attempt += 1;
     task.claimSeq += 1;
     task.workerId = workerId;
-    task.claimedAhead = ahead;
+    // Marked at its last claim and rescued since: it may have started then, so this claim counts.
+    task.claimedAhead = ahead && !task.claimedAhead;
     task.startedAt = now;
     this.enter(task);
   }

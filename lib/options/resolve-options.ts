@@ -51,7 +51,9 @@ const retention = oneOf(...Object.values(RetentionMode));
 const interval = milliseconds(100, maxTimerMs);
 
 const connectionCheck: Check = (value) =>
-  typeof value === 'string' && value !== '' ? undefined : object(value) && 'a postgres:// URL or TypeORM options';
+  (typeof value === 'string' && value !== '') || object(value) === undefined
+    ? undefined
+    : 'a postgres:// URL or TypeORM options';
 
 /** They shape the module, which stands before a factory is asked for its options; forRoot takes them out. */
 const beside: Check = () => 'given to forRoot() or forRootAsync() itself';

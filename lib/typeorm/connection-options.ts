@@ -45,7 +45,16 @@ export function engineOptions(source: ConnectionSource, schema: string): Postgre
 }
 
 function givenOptions(source: ConnectionSource): PostgresOptions {
-  if (typeof source === 'string') return { type: 'postgres', url: source };
+  if (typeof source === 'string') {
+    // Never shown: it may hold a password, in whatever place a slip has put it.
+    if (!/^postgres(ql)?:\/\/[^/]/.test(source)) {
+      throw new InvalidOptionsError(
+        `The connection (or DATABASE_URL) must be a URL such as postgres://user:password@host:5432/database; ` +
+          `the given one does not begin so.`,
+      );
+    }
+    return { type: 'postgres', url: source };
+  }
   const options: object = isDataSource(source) ? source.options : source;
   const { type = 'postgres' } = options as { type?: string };
   if (type !== 'postgres') {

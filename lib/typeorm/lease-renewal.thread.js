@@ -23,6 +23,7 @@ const [lastsUntil, wantedUntil] = [0, 1];
 const shared = new BigInt64Array(clocks);
 const retryMs = Math.min(1_000, heartbeatMs / 4);
 
+let stopped = false;
 /** @type {pg.Client | undefined} */
 let client;
 
@@ -36,6 +37,10 @@ async function connected() {
   fresh.on('error', () => drop(fresh));
   fresh.on('end', () => drop(fresh));
   await fresh.connect();
+  if (stopped) {
+    drop(fresh);
+    throw new Error('The lease has been given up.');
+  }
   client = fresh;
   return fresh;
 }
@@ -52,7 +57,8 @@ async function renew() {
   if (sentAt > Atomics.load(shared, wantedUntil)) return heartbeatMs;
   const current = client;
   try {
-    const { rowCount } = await (await connected()).query(sql, [workerId, leaseMs]);
+    const connection = await connected();
+    const { rowCount } = await connection.query(sql, [workerId, leaseMs]);
     if (rowCount === 0) {
       parentPort?.postMessage({ kind: 'lost' });
       drop(client);
@@ -62,13 +68,13 @@ async function renew() {
     Atomics.store(shared, lastsUntil, sentAt + BigInt(Math.round(leaseMs * 1e6)));
     return heartbeatMs;
   } catch (error) {
+    if (stopped) return 0;
     drop(client ?? current);
     parentPort?.postMessage({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
     return retryMs;
   }
 }
 
-let stopped = false;
 /** @type {NodeJS.Timeout | undefined} */
 let timer;
 

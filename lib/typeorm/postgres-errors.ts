@@ -22,6 +22,11 @@ const socketErrors = new Set([
   'ENOTFOUND',
   'EAI_AGAIN',
   'ENOENT',
+  'EMFILE',
+  'ENFILE',
+  'ENOBUFS',
+  'ENETDOWN',
+  'EADDRNOTAVAIL',
 ]);
 
 /** Serialization failure and deadlock: the statement had no effect and may simply run again. */
@@ -39,22 +44,28 @@ export function isReadOnly(error: unknown): boolean {
   return sqlState(error) === '25006';
 }
 
+/** A statement waited for a lock longer than its lock_timeout. */
+export function isLockTimeout(error: unknown): boolean {
+  return sqlState(error) === '55P03';
+}
+
 /** A prepared statement that the connection behind a transaction pooler does not know, or knows already. */
 export function isLostStatement(error: unknown): boolean {
   const state = sqlState(error);
-  return state === '26000' || state === '42P05' || state === '08P01';
+  return state === '26000' || state === '42P05';
 }
 
 /**
  * Whether the trouble lies in the connection or in the state of the server, so that trying again makes sense:
  * connection exceptions (08), insufficient resources (53), operator intervention (57: shutdown, crash, cancelled by
- * statement_timeout), lock not available (55P03), conflicts (40), read-only (25006, a standby or a demoted primary).
+ * statement_timeout), lock not available (55P03), conflicts (40), read-only (25006, a standby or a demoted primary), a
+ * password that is just being changed (28), the server's own trouble (58, XX).
  */
 export function isTransient(error: unknown): boolean {
   const state = sqlState(error);
   if (state === undefined) return isDriverTimeout(error);
   if (socketErrors.has(state)) return true;
-  return /^(08|53|57|40)/.test(state) || state === '55P03' || state === '25006' || state === '58000';
+  return /^(08|28|40|53|57|58|XX)/.test(state) || state === '55P03' || state === '25006';
 }
 
 /** The driver's own failures carry no code: "Connection terminated", "timeout exceeded when trying to connect" … */

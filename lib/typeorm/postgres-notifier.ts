@@ -30,7 +30,11 @@ export class PostgresNotifier implements Listening {
 
   /** Resolves when it listens, or when the first try failed and it goes on trying. */
   async start(): Promise<void> {
-    const client = new pg.Client({ ...this.options, query_timeout: probeTimeoutMs });
+    const client = new pg.Client({
+      ...this.options,
+      query_timeout: probeTimeoutMs,
+      connectionTimeoutMillis: probeTimeoutMs,
+    });
     this.client = client;
     client.on('notification', ({ payload }) => this.receive(payload ?? ''));
     client.on('error', () => this.again(client));

@@ -1,16 +1,18 @@
 import type { EntityManager } from 'typeorm';
 import type { NewTask, Stored } from '../engine/task.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import { UniqueKeyPendingError } from '../errors/store.errors.js';
 import type { Database, Run, Statement } from './database.js';
 import { chunks, enqueueChunk, type EnqueueStatements, enqueueInSnapshot, runIn } from './enqueue.js';
 import { Permits } from './permits.js';
-import { isUniqueViolation } from './postgres-errors.js';
+import { isLockTimeout, isUniqueViolation } from './postgres-errors.js';
 import { text } from './task-row.js';
 import { TransactionWatch } from './transaction-watch.js';
 import { WakeThrottle } from './wake-throttle.js';
 
 export interface ProducerStatements extends EnqueueStatements {
   readonly enqueueFresh: Statement;
+  readonly enqueueUnique: Statement;
   readonly takeBack: Statement;
   readonly notify: Statement;
 }
@@ -21,6 +23,7 @@ export interface ProducerStatements extends EnqueueStatements {
  */
 const producerConnections = 2;
 const uniqueConnections = 2;
+const longestUniqueWaitMs = 60_000;
 
 /** Stores tasks, in a transaction of its own or of the caller's, and tells the workers of other processes. */
 export class Producer {
@@ -56,9 +59,9 @@ export class Producer {
     const wake = this.toWake(tasks);
     const unique = tasks.some(isUnique);
     const store = (statements: EnqueueStatements) => this.storeWith(statements, tasks, wake, again);
-    const results = await (unique ? this.uniquePermits : this.permits).with(() =>
-      unique || again ? store(this.statements) : this.storeFresh(store),
-    );
+    const results = unique
+      ? await this.storeUnique(store)
+      : await this.permits.with(() => (again ? store(this.statements) : this.storeFresh(store)));
     this.tellLater(tasks, results, wake);
     return results;
   }
@@ -69,7 +72,8 @@ export class Producer {
     wake: readonly string[],
     again: boolean,
   ): Promise<Map<string, Stored>> {
-    const parts = chunks(tasks);
+    // In the order of their keys through all parts, so that producers of the same keys wait for each other in one order.
+    const parts = chunks(inKeyOrder(tasks));
     const [only] = parts;
     if (only && parts.length === 1 && !again) return enqueueChunk(this.database.run, statements, only, wake);
     return this.database.transaction(async (run) => {
@@ -77,6 +81,26 @@ export class Producer {
       if (again) await this.takeBackFinished(run, stored);
       return stored;
     });
+  }
+
+  /**
+   * The transaction that holds a unique key may take its time, and may even wait for another enqueue of this process. So
+   * each try waits for a moment only, and then lets others have its turn.
+   */
+  private async storeUnique(
+    store: (statements: EnqueueStatements) => Promise<Map<string, Stored>>,
+  ): Promise<Map<string, Stored>> {
+    const giveUpAt = performance.now() + longestUniqueWaitMs;
+    for (;;) {
+      try {
+        return await this.uniquePermits.with(() =>
+          store({ ...this.statements, enqueue: this.statements.enqueueUnique }),
+        );
+      } catch (error) {
+        if (!isLockTimeout(error)) throw error;
+        if (performance.now() > giveUpAt) throw new UniqueKeyPendingError(longestUniqueWaitMs, { cause: error });
+      }
+    }
   }
 
   /** New ids are new, as a rule: one that is there after all shows itself, and nothing has been stored then. */
@@ -102,7 +126,7 @@ export class Producer {
       tasks.some(isUnique) && (await seesOldSnapshot(manager))
         ? (chunk: NewTask[]) => enqueueInSnapshot(manager, statements, chunk, wake, database.run)
         : (chunk: NewTask[]) => enqueueChunk(runIn(manager), statements, chunk, wake);
-    const results = await inParts(chunks(tasks), store);
+    const results = await inParts(chunks(inKeyOrder(tasks)), store);
     if (again) await this.takeBackFinished(runIn(manager), results);
     this.watch.afterCommit(manager, () => this.tellLater(tasks, results, wake));
     return results;
@@ -156,6 +180,16 @@ async function inParts(
 async function seesOldSnapshot(manager: EntityManager): Promise<boolean> {
   const [row] = await manager.query<{ level: string }[]>(`SELECT current_setting('transaction_isolation') AS level`);
   return row?.level === 'repeatable read' || row?.level === 'serializable';
+}
+
+function inKeyOrder(tasks: readonly NewTask[]): readonly NewTask[] {
+  if (!tasks.some(isUnique)) return tasks;
+  return tasks.toSorted((one, other) => compare(one.uniqueKey ?? '', other.uniqueKey ?? ''));
+}
+
+function compare(one: string, other: string): number {
+  if (one === other) return 0;
+  return one < other ? -1 : 1;
 }
 
 function isUnique({ uniqueKey }: NewTask): boolean {

@@ -12,6 +12,9 @@ import { channelOf, quoteSchema } from './identifiers.js';
  */
 export type TaskSql = ReturnType<typeof taskSql>;
 
+/** How long one try of a unique enqueue waits for the transaction that holds its key, in milliseconds. */
+const uniquePatienceMs = 200;
+
 /** The most attempts that a task's row remembers: the latest. */
 const rememberedAttempts = 50;
 
@@ -38,7 +41,7 @@ export function taskSql(schema: string) {
   const wake = (rows: string) =>
     `SELECT count(pg_notify(${channel}, 'w0:' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM ${rows}) d`;
 
-  const enqueue = (order: string, onConflict: string) => `
+  const enqueue = (order: string, onConflict: string, patience = '') => `
       WITH head AS MATERIALIZED (
         SELECT h->>0 AS "queue", h->>1 AS "name", (h->>2)::smallint AS "priority", (h->>3)::integer AS "max_retries",
           (h->>4)::integer AS "timeout_ms",
@@ -48,7 +51,7 @@ export function taskSql(schema: string) {
             AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = h->>0 AND q."paused_at" IS NOT NULL)
           THEN (h->>7)::uuid END AS "worker_id",
           g->1 AS "rows"
-        FROM (SELECT g, g->0 AS h FROM jsonb_array_elements($1::jsonb) g OFFSET 0) groups
+        FROM (SELECT g, g->0 AS h FROM jsonb_array_elements($1::jsonb) g OFFSET 0) groups${patience}
       ), stored AS (
         INSERT INTO ${task} ("id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms",
           "scheduled_at", "worker_id", "claim_seq", "attempt", "started_at")
@@ -97,6 +100,16 @@ export function taskSql(schema: string) {
      * answer: how many were stored, the ids of those that were stored as claimed, and when.
      */
     enqueue: enqueue('ORDER BY "unique_key", "id"', 'ON CONFLICT DO NOTHING'),
+
+    /**
+     * The same, but it waits for another transaction that holds a unique key only for a moment, then fails: whoever
+     * waits keeps one of the engine's connections.
+     */
+    enqueueUnique: enqueue(
+      'ORDER BY "unique_key", "id"',
+      'ON CONFLICT DO NOTHING',
+      ` WHERE set_config('lock_timeout', '${uniquePatienceMs}', true) IS NOT NULL`,
+    ),
 
     /** The same for ids that are new and keys that are none: it need not look before it stores, and is quicker. */
     enqueueFresh: enqueue('', ''),
@@ -178,7 +191,7 @@ export function taskSql(schema: string) {
       )
       UPDATE ${task} t
       SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
-        "claimed_ahead" = due."place" > $5::bigint
+        "claimed_ahead" = due."place" > $5::bigint AND NOT t."claimed_ahead"
       FROM due WHERE t."id" = due."id" AND t."queue" = due."queue"
       RETURNING t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries", t."timeout_ms",
         t."claim_seq", ${micros('t."created_at"')} AS "created_at", ${micros('t."scheduled_at"')} AS "scheduled_at"`,
@@ -219,7 +232,7 @@ export function taskSql(schema: string) {
         SELECT ${kept}, "end", "history" FROM ended WHERE "keep"
       ), back AS (
         UPDATE ${task} t
-        SET "worker_id" = NULL, "attempts" = held."history",
+        SET "worker_id" = NULL, "claimed_ahead" = false, "attempts" = held."history",
           "scheduled_at" = CASE WHEN held."retry_in" IS NULL THEN t."scheduled_at"
                            ELSE ${later('held."retry_in"')} END,
           "retries" = t."retries" + (held."retry_in" IS NOT NULL)::int,
@@ -275,7 +288,8 @@ export function taskSql(schema: string) {
      * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
      * worker was being buried. Skips what another rescuer holds. By task_running.
      *
-     * What was only claimed ahead did not kill the worker: it goes back with no crash to its name.
+     * What was only claimed ahead did, as a rule, not kill the worker: it goes back with no crash to its name. But it may
+     * have started since, so the mark stays, and its next claim counts however it is made.
      */
     rescue: `
       WITH ripe AS (

@@ -32,6 +32,7 @@ import { migrate, type MigrationMode } from './migrate.js';
 import { isRefusal, isTransient, isUniqueViolation } from './postgres-errors.js';
 import { PostgresLease } from './postgres-lease.js';
 import { PostgresNotifier } from './postgres-notifier.js';
+import { Permits } from './permits.js';
 import { Producer } from './producer.js';
 import { claimedTask, settlementJson, shownTask, text } from './task-row.js';
 import { taskSql } from './task.sql.js';
@@ -48,9 +49,12 @@ export interface TypeOrmTaskStoreOptions {
   readonly migrations?: MigrationMode;
   /** How long to wait for a server that is not there yet, in milliseconds. @default 30_000 */
   readonly connectTimeoutMs?: number;
+  /** Told why, each time that the server was not there and is waited for. */
+  readonly onWaiting?: (reason: string) => void;
 }
 
 const rescueLimit = 1_000;
+const connectionsForLooks = 1;
 
 /** Keeps tasks in PostgreSQL, through a TypeORM DataSource whose connections are the store's own. */
 export class TypeOrmTaskStore extends TaskStore {
@@ -61,6 +65,7 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly appDataSource: DataSource | undefined;
   private readonly producer: Producer;
   private readonly floors = new ClaimFloors();
+  private readonly looks = new Permits(connectionsForLooks);
   private opened = false;
 
   constructor(private readonly options: TypeOrmTaskStoreOptions) {
@@ -130,7 +135,7 @@ export class TypeOrmTaskStore extends TaskStore {
 
   async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
     const { queue, limit } = request;
-    const floor = this.floors.of(queue);
+    const floor = this.floors.of(queue, request.names);
     const claimed = await this.claimFrom(floor, request);
     if (!floor || claimed.length === limit) return claimed;
     // A claim that comes back short tells its worker that the queue is empty, so that had better be true.
@@ -140,6 +145,7 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>> {
+    if (settlements.some(({ kind }) => kind !== 'finish')) this.floors.reset();
     const settled = new Set<string>();
     for (const statement of ['settleRemoved', 'settleKept', 'settle'] as const) {
       const own = settlements.filter((settlement) => statementOf(settlement) === statement);
@@ -173,6 +179,7 @@ export class TypeOrmTaskStore extends TaskStore {
       rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));
       found = rows.length;
     }
+    if (rescued.length > 0) this.floors.reset();
     return rescued;
   }
 
@@ -188,14 +195,14 @@ export class TypeOrmTaskStore extends TaskStore {
 
   async find(id: string): Promise<Task | null> {
     if (!isUuid(id)) return null;
-    const [row] = await this.run('find', [id]);
+    const [row] = await this.look('find', [id]);
     return row ? shownTask(row) : null;
   }
 
   async list(filter: TaskFilter, page: PageRequest): Promise<TaskPage> {
     const { limit, after, oldestFirst } = readPage(page);
     const states = filter.state === undefined ? null : [filter.state].flat();
-    const rows = await this.run(oldestFirst ? 'listOldestFirst' : 'listNewestFirst', [
+    const rows = await this.look(oldestFirst ? 'listOldestFirst' : 'listNewestFirst', [
       limit + 1,
       after,
       filter.queue ?? null,
@@ -210,7 +217,7 @@ export class TypeOrmTaskStore extends TaskStore {
 
   async counts(queue?: string): Promise<TaskCounts> {
     const counts = { ready: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
-    for (const [state, count] of await this.run('counts', [queue ?? null])) {
+    for (const [state, count] of await this.look('counts', [queue ?? null])) {
       counts[state as keyof typeof counts] = Number(count);
     }
     return counts;
@@ -266,8 +273,13 @@ export class TypeOrmTaskStore extends TaskStore {
     // UPDATE … RETURNING knows no order.
     const claimed = rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
     const last = claimed.length === limit ? claimed.at(-1) : undefined;
-    this.floors.passed(queue, last, floor, performance.now() - sentAt);
+    this.floors.passed(queue, names, last, floor, performance.now() - sentAt);
     return claimed;
+  }
+
+  /** For what people look at: it may take long, and must leave connections to the workers. */
+  private look(statement: keyof typeof this.statements, values: readonly unknown[]): Promise<readonly TextRow[]> {
+    return this.looks.with(() => this.run(statement, values));
   }
 
   private run(statement: keyof typeof this.statements, values: readonly unknown[]): Promise<readonly TextRow[]> {
@@ -287,6 +299,7 @@ export class TypeOrmTaskStore extends TaskStore {
           const reason = error instanceof Error ? error.message || error.name : String(error);
           throw new ConnectionFailedError(describeTarget(this.database.options), reason, { cause: error });
         }
+        this.options.onWaiting?.(error instanceof Error ? error.message || error.name : String(error));
         await delay(pauseMs);
       }
     }
@@ -296,7 +309,9 @@ export class TypeOrmTaskStore extends TaskStore {
   private connectionConfig(): ClientConfig {
     const { user, password, host, port, database, ssl, connectionString, application_name } = this.database.pool
       .options as ClientConfig;
-    return { user, password, host, port, database, ssl, connectionString, application_name, keepAlive: true };
+    // The pool hides the client's key from enumeration, and a copy for a thread would lack it.
+    const visible = typeof ssl === 'object' ? { ...ssl, ...(ssl.key !== undefined && { key: ssl.key }) } : ssl;
+    return { user, password, host, port, database, ssl: visible, connectionString, application_name, keepAlive: true };
   }
 }
 

@@ -34,6 +34,7 @@ export class WakeThrottle {
 
   stop(): void {
     clearTimeout(this.timer);
+    this.timer = undefined;
     this.untold.clear();
   }
 

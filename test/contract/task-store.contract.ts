@@ -1136,6 +1136,20 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         expect(await found(id)).toMatchObject({ state: 'ready' });
       });
 
+      it('counts no crash against what was only claimed ahead, but the next one whatever it was claimed as', async () => {
+        const id = await add();
+        const crashAhead = async () => {
+          const { workerId } = await lease(mortal);
+          expect(await store.claim({ workerId, queue, names: ['work'], limit: 1, startNow: 0 })).toHaveLength(1);
+          await subject.expireLease(workerId);
+          await rescue();
+        };
+        await crashAhead();
+        expect(await found(id)).toMatchObject({ state: 'ready', crashes: 0, attempts: [] });
+        await crashAhead();
+        expect(await found(id)).toMatchObject({ state: 'ready', crashes: 1, attempts: [{ outcome: 'crashed' }] });
+      });
+
       it('does not run a task again whose worker died before it could cancel it', async () => {
         const worker = await lease(mortal);
         const id = await add();
@@ -1529,6 +1543,38 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         await hinted;
         await other.stop();
         await failing.stop();
+      });
+    });
+
+    describe('hand-off', () => {
+      it('stores a task as claimed by the worker that it is meant for', async () => {
+        const { workerId } = await lease();
+        const given = task({ handTo: workerId });
+        expect(await store.enqueue([given])).toEqual([
+          { id: given.id, duplicate: false, handedAt: expect.any(Number) },
+        ]);
+        expect(await found(given.id)).toMatchObject({ state: 'running', workerId, attempt: 1, claimSeq: 1 });
+      });
+
+      it('leaves it ready while the queue is paused, and when the lease has ended', async () => {
+        const live = await lease();
+        await store.pause(queue);
+        const paused = task({ handTo: live.workerId });
+        expect((await store.enqueue([paused]))[0].handedAt).toBeUndefined();
+        await store.resume(queue);
+        const dead = await lease(mortal);
+        await subject.expireLease(dead.workerId);
+        const late = task({ handTo: dead.workerId });
+        expect((await store.enqueue([late]))[0].handedAt).toBeUndefined();
+        expect((await claimIds(live)).toSorted()).toEqual([paused.id, late.id].toSorted());
+      });
+
+      it('says again that it was handed over when the enqueue is repeated', async () => {
+        const { workerId } = await lease();
+        const given = task({ handTo: workerId });
+        await store.enqueue([given]);
+        const [repeated] = await store.enqueue([given], undefined, true);
+        expect(repeated).toMatchObject({ id: given.id, duplicate: false, handedAt: expect.any(Number) });
       });
     });
 

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { chmod, mkdir, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -169,15 +169,23 @@ describe('what cannot work is said in an error', () => {
     expect(await failing({ binDir: folder })).toMatch(/programs in .* do not run.*ENOENT/s);
   });
 
-  it.runIf(isRoot)('a data folder that the server cannot reach', async () => {
-    const { chmod, mkdir } = await import('node:fs/promises');
-    const closed = join(folder, 'closed');
-    await mkdir(closed);
-    await chmod(closed, 0o700);
-    expect(await failing({ dataDir: join(closed, 'data') })).toMatch(/does not run as root.*cannot enter/);
-  });
-
   it('a data folder that is a file', async () => {
     expect(await failing({ dataDir: '/etc/passwd' })).toContain('/etc/passwd cannot be made');
   });
+});
+
+it.runIf(isRoot)('keeps the data of a folder that the server cannot reach among the temporary ones', async () => {
+  const closed = join(folder, 'closed');
+  await mkdir(closed);
+  await chmod(closed, 0o700);
+  const dataDir = join(closed, 'data');
+  const first = await startEmbeddedPostgres({ dataDir, settings: fast });
+  await query(first.url, 'CREATE TABLE kept ()');
+  await first.stop();
+  expect(first.dataDir).not.toContain(closed);
+  const second = await startEmbeddedPostgres({ dataDir, settings: fast });
+  await query(second.url, 'SELECT FROM kept');
+  await second.stop();
+  expect(second.dataDir).toBe(first.dataDir);
+  await removeFolder(first.dataDir);
 });

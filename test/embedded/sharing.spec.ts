@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
@@ -81,7 +82,10 @@ it('lets a process exit that forgot to stop', async () => {
 
 it.runIf(isRoot)("serves an ordinary user, and root runs that user's server as the user", async () => {
   const dataDir = join(folder, 'ordinary');
-  const user = await userProcess(barrel, { dataDir, settings: fast }, { ...nobody, env: { TMPDIR: folder } });
+  // The checkout's node_modules may lie behind a folder that only root may enter.
+  await mkdir(join(folder, 'reachable'));
+  const reachable = await compileInto(join(folder, 'reachable'), { ownPackage: true });
+  const user = await userProcess(reachable, { dataDir, settings: fast }, { ...nobody, env: { TMPDIR: folder } });
   expect(user.server.error).toBeUndefined();
   const attached = await startEmbeddedPostgres({ dataDir });
   expect(attached.attached).toBe(true);
@@ -91,7 +95,7 @@ it.runIf(isRoot)("serves an ordinary user, and root runs that user's server as t
   const own = await startEmbeddedPostgres({ dataDir, settings: fast });
   expect(await query(own.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
   await own.stop();
-  const again = await userProcess(barrel, { dataDir, settings: fast }, { ...nobody, env: { TMPDIR: folder } });
+  const again = await userProcess(reachable, { dataDir, settings: fast }, { ...nobody, env: { TMPDIR: folder } });
   expect(again.server.error).toBeUndefined();
   await again.stop();
 });

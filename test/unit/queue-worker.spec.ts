@@ -45,7 +45,7 @@ async function setUp(
   const starting = vi.fn();
   const worker = new QueueWorker(queueOf(queue), definitions(...tasks), {
     store,
-    settler: new Settler(store, recorder),
+    settler: new Settler(store, (doing) => failures.push(doing)),
     reporter: recorder,
     lease: () => Promise.resolve(lease),
     hinted: () => false,

@@ -27,7 +27,9 @@ describe('a settler', () => {
     settle = vi.fn<Settle>(all);
     recorder = new Recorder();
     const store = { settle, isTransient: (error: unknown) => error instanceof TransientError };
-    settler = new Settler(store as unknown as TaskStore, recorder);
+    settler = new Settler(store as unknown as TaskStore, (doing, error) =>
+      recorder.log('error', `${doing}: ${String(error)}`),
+    );
     lease = new FakeLease('worker');
   });
 
@@ -137,7 +139,7 @@ describe('a settler', () => {
       return all(worker, settlements);
     });
     expect(await settleAll('a', 'b', 'c', 'd', 'e')).toEqual(['settled', 'settled', 'lost', 'settled', 'settled']);
-    expect(recorder.logs).toEqual([expect.stringMatching(/^error: Task c could not be settled.*not storable/)]);
+    expect(recorder.logs).toEqual([expect.stringMatching(/^error: record the outcome of task c.*not storable/)]);
   });
 
   it('is overloaded while five thousand settlements wait, and idle when all are written', async () => {

@@ -45,11 +45,17 @@ describe('tasks to be enqueued', () => {
           const written = JSON.parse(newTasksJson(tasks)) as [unknown[], unknown[][]][];
           expect(written.flatMap(([head, members]) => members.map((row) => [...head, ...row]))).toEqual(
             tasks.map(({ id, queue, name, priority, uniqueKey, maxRetries, timeoutMs, due, handTo, payload: json }) => [
-              ...[queue, name, priority, maxRetries, timeoutMs],
+              queue,
+              name,
+              priority,
+              maxRetries,
+              timeoutMs,
               'inMs' in due ? due.inMs : null,
               'at' in due ? due.at.toISOString() : null,
               handTo ?? null,
-              ...[id, uniqueKey, JSON.parse(json)],
+              id,
+              uniqueKey,
+              JSON.parse(json),
             ]),
           );
           expect(written.length).toBeLessThanOrEqual(Math.max(1, tasks.length));

@@ -24,7 +24,9 @@ export function createBackie(schema: string): new () => MigrationInterface {
     async up(runner: QueryRunner): Promise<void> {
       // An application may have let the module migrate first, and spread the migrations into its own only later.
       if ((await readSchemaVersion(runner, schema)) >= 1) return;
-      await runner.query(`CREATE SCHEMA IF NOT EXISTS ${s}`);
+      // Even IF NOT EXISTS needs the right to create schemas, which a role that was given this one may lack.
+      const there: unknown[] = await runner.query(`SELECT FROM pg_namespace WHERE nspname = $1`, [schema]);
+      if (there.length === 0) await runner.query(`CREATE SCHEMA IF NOT EXISTS ${s}`);
       await runner.query(`
         CREATE TABLE ${s}."task" (
           "id" uuid NOT NULL,

@@ -37,9 +37,15 @@ export async function compileInto(folder: string, { ownPackage = false } = {}): 
   args.push(join(root, 'lib/embedded/keeper.process.js'));
   await promisify(execFile)(join(root, 'node_modules/.bin/tsc'), args);
   await writeFile(join(folder, 'package.json'), '{"type":"module"}');
+  // Beside the barrel, where every account can reach it: the checkout may lie behind a closed folder.
+  await copyFile(fileURLToPath(new URL('./user-process.mjs', import.meta.url)), userScript(folder));
   if (ownPackage) await copyPackage(folder);
   else await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
   return join(folder, 'lib/embedded/index.js');
+}
+
+function userScript(folder: string): string {
+  return join(folder, 'user-process.mjs');
 }
 
 /** The binary package as npm unpacks it while install scripts are blocked: without any link of its own. */
@@ -104,7 +110,7 @@ export function launchUserProcess(
   options: EmbeddedPostgresOptions,
   how: { env?: NodeJS.ProcessEnv; uid?: number; gid?: number } = {},
 ) {
-  const script = fileURLToPath(new URL('./user-process.mjs', import.meta.url));
+  const script = userScript(join(dirname(barrel), '../..'));
   const child = spawn(process.execPath, [script, barrel, JSON.stringify(options)], {
     cwd: '/',
     stdio: ['pipe', 'pipe', 'inherit'],

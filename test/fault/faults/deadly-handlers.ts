@@ -1,0 +1,50 @@
+import type { Work } from '../harness/app.protocol.js';
+import type { Fault } from '../harness/fault.js';
+
+const concurrency = 10;
+const quick: Work = { do: 'wait', ms: 5 };
+
+/** Every 400th task ends its process in its first attempt. */
+function deadly(what: 'exit' | 'kill'): Fault {
+  return {
+    name: `${what}-in-handler`,
+    shows: `handlers end their process by ${what === 'exit' ? 'process.exit' : 'SIGKILL'}`,
+    async run(harness) {
+      const works = Array.from({ length: 400 }, (_, i): Work => (i === 200 ? { do: what, ms: 5 } : quick));
+      await harness.begin({ works, overMs: 8_000 }, { concurrency });
+      const kept = harness.keepWorkers(4, { concurrency });
+      await harness.loaded;
+      await harness.executions(harness.usualTasks);
+      await harness.last(harness.leaseMs);
+      await kept.stop();
+      harness.note(`${kept.deaths} processes died`);
+      harness.expected.cutOff = kept.deaths * concurrency;
+    },
+  };
+}
+
+export const exitInHandler = deadly('exit');
+export const killInHandler = deadly('kill');
+
+export const poison: Fault = {
+  name: 'poison',
+  shows: 'a task that kills its process in every attempt is quarantined, and its neighbours are done',
+  async run(harness) {
+    const settings = { concurrency, maxCrashes: 3 };
+    await harness.begin({ overMs: 8_000 }, settings);
+    const producer = await harness.load({ tasks: 1, works: [{ do: 'alwaysKill', ms: 100 }], overMs: 0 });
+    const kept = harness.keepWorkers(4, settings);
+    await harness.loaded;
+    harness.expected.states = ['done', 'failed'];
+    const [id] = producer.acknowledged;
+    for (let state = ''; state !== 'failed'; await harness.last(100)) {
+      const rows = await harness.sql<{ state: string }>('SELECT state FROM backie.finished_task WHERE id = $1', [id]);
+      state = rows[0]?.state ?? '';
+    }
+    await kept.stop();
+    const failed = await harness.sql('SELECT id FROM backie.finished_task WHERE state = $1', ['failed']);
+    harness.expect(failed.length === 1, `${failed.length} tasks were quarantined, not only the one that kills.`);
+    harness.expect(kept.deaths === 3, `${kept.deaths} processes died, not 3.`);
+    harness.expected.cutOff = 3 * concurrency;
+  },
+};
