@@ -58,9 +58,12 @@ async function fillDraft(draft: ClusterLayout, { binaries, user, durable }: Clus
   if (!ok) throw new EmbeddedPostgresError(`initdb could not create a database in ${draft.dataDir}:\n${output}`);
 }
 
+/** The initdb of a starter that was killed may still be writing for a moment; what it leaves then is the next start's. */
 async function removeAbandonedDrafts(dataDir: string): Promise<void> {
   for (const name of await readdir(dataDir)) {
-    if (isAbandonedDraft(name, 'cluster')) await rm(join(dataDir, name), { recursive: true, force: true });
+    if (!isAbandonedDraft(name, 'cluster')) continue;
+    const patience = { maxRetries: 10, retryDelay: 50 };
+    await rm(join(dataDir, name), { recursive: true, force: true, ...patience }).catch(() => undefined);
   }
 }
 
