@@ -83,7 +83,10 @@ async function joinServer(
     const found = await findKeeper(layout.cluster);
     if (found) {
       const news = await found.greeted(deadline - Date.now());
-      if (news !== 'late' && news && 'port' in news) return attach(found, news.port, options);
+      if (news === 'late' || !news || !('port' in news)) continue;
+      // A keeper whose server was killed a moment ago may not know it yet.
+      if (await findPostmaster(layout.pgdata)) return attach(found, news.port, options);
+      found.abandon();
       continue;
     }
 
