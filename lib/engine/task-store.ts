@@ -168,7 +168,7 @@ export abstract class TaskStore {
    * Stores tasks, all or none, and resolves after the commit, or, inside a caller's transaction, after the insert.
    *
    * @param again These may have been stored before, by a call whose reply was lost: an id that is there, live or
-   * finished, is left as it is. Without it only live ids are sure to be noticed.
+   * finished and kept, is left as it is. Without it only live ids are sure to be noticed.
    * @returns One result a task, in their order.
    */
   abstract enqueue(tasks: readonly NewTask[], scope?: unknown, again?: boolean): Promise<Stored[]>;
