@@ -23,6 +23,8 @@ export class TaskEvents {
   readonly cancelled = this.#observe('cancelled');
   /** This process took a task from a worker that died. */
   readonly rescued = this.#observe('rescued');
+  /** A task was held by `maxCrashes` workers when they died, and has failed for good; `failed` tells of it too. */
+  readonly quarantined = this.#observe('quarantined');
   /** This process lost a task while it ran it: what the attempt did is not recorded. */
   readonly lost = this.#observe('lost');
 
@@ -30,6 +32,11 @@ export class TaskEvents {
   emit<Kind extends TaskEventKind>(kind: Kind, event: TaskEventMap[Kind]): void {
     const subject = this.#subjects.get(kind) as Subject<TaskEventMap[Kind]> | undefined;
     if (subject?.observed) subject.next(event);
+  }
+
+  /** For the engine: whether anybody wants to know. */
+  observed(kind: TaskEventKind): boolean {
+    return this.#subjects.get(kind)?.observed ?? false;
   }
 
   /** For the module: the application ends. */

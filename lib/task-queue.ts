@@ -33,15 +33,22 @@ export type EnqueueArguments<Payload, Options> = unknown extends Payload
     ? [payload?: Payload, options?: Options]
     : [payload: Payload, options?: Options];
 
+/** A task to be stored, and who waits for it. */
+interface Storing {
+  readonly task: NewTask;
+  resolve(stored: Stored): void;
+  reject(error: unknown): void;
+}
+
 /** How often an enqueue whose reply was lost is repeated; its id makes that harmless. */
 const enqueueTries = 4;
 
 /** Enqueues tasks, and looks after those that are there. */
 export class TaskQueue {
   /** Calls outside transactions that come at the same time share one statement. */
-  private readonly commits: GroupCommit<NewTask, Stored>;
+  private readonly commits: GroupCommit<Storing, Stored>;
   /** Apart, since a unique key may have to wait for a transaction of somebody else's. */
-  private readonly uniqueCommits: GroupCommit<NewTask, Stored>;
+  private readonly uniqueCommits: GroupCommit<Storing, Stored>;
 
   constructor(
     private readonly store: TaskStore,
@@ -50,12 +57,17 @@ export class TaskQueue {
     private readonly events: TaskEvents,
     private readonly options: ResolvedOptions,
   ) {
-    const send = (tasks: readonly NewTask[]) => this.repeated((again) => this.store.enqueue(tasks, undefined, again));
+    const send = (calls: readonly Storing[]) => {
+      const tasks = calls.map(({ task }) => task);
+      return this.repeated((again) => this.store.enqueue(tasks, undefined, again));
+    };
     const sharing = {
       maxBatch: 1_000,
       maxUnderWay: 2,
       // A database that is away is nobody's fault, and its halves would be sent as if never sent before.
       divisible: (error: unknown) => !(error instanceof StoreUnavailableError),
+      resolve: (call: Storing, stored: Stored) => call.resolve(stored),
+      reject: (call: Storing, error: unknown) => call.reject(error),
     };
     this.commits = new GroupCommit(send, sharing);
     this.uniqueCommits = new GroupCommit(send, { ...sharing, maxBatch: 1, maxUnderWay: Infinity });
@@ -221,10 +233,15 @@ export class TaskQueue {
     const slot = due && task.uniqueKey === null ? this.pool.reserve(task.queue, task.name) : undefined;
     try {
       const commits = task.uniqueKey === null ? this.commits : this.uniqueCommits;
-      const stored = await commits.submit(slot ? { ...task, handTo: slot.workerId } : task);
+      const storing = new Promise<Stored>((resolve, reject) => {
+        commits.submit({ task: slot ? { ...task, handTo: slot.workerId } : task, resolve, reject });
+      });
+      // While the statement is under way there is time for what the handler will need.
+      const payload: unknown = slot && JSON.parse(task.payload);
+      const stored = await storing;
       this.announce([task], [stored]);
       if (stored.handedAt === undefined) slot?.decline(false);
-      else slot?.accept(firstClaim(task, stored.handedAt));
+      else slot?.accept(firstClaim(task, payload, stored.handedAt));
       return publicResult(stored);
     } catch (error) {
       slot?.decline(true);
@@ -255,11 +272,16 @@ export class TaskQueue {
   }
 
   private announce(tasks: readonly NewTask[], results: readonly Stored[]): void {
-    tasks.forEach(({ name, queue, due }, index) => {
-      const result = results[index];
-      if (!result) return;
-      this.events.emit('enqueued', { id: result.id, name, queue, duplicate: result.duplicate });
-      if (result.duplicate || result.handedAt !== undefined) return;
+    const observed = this.events.observed('enqueued');
+    // Those of one call are mostly on one queue, and due at one time: workers need not be told of each.
+    let told: NewTask | undefined;
+    tasks.forEach((task, index) => {
+      const { name, queue, due } = task;
+      const { id, duplicate, handedAt } = results[index] ?? {};
+      if (id === undefined || duplicate === undefined) return;
+      if (observed) this.events.emit('enqueued', { id, name, queue, duplicate });
+      if (duplicate || handedAt !== undefined || (told?.queue === queue && told.due === due)) return;
+      told = task;
       this.pool.wake(queue, 'inMs' in due ? due.inMs : due.at.getTime() - Date.now());
     });
   }
@@ -270,12 +292,13 @@ export class TaskQueue {
 }
 
 /** A task as its first claim gave it, for one that was stored as claimed. */
-function firstClaim(task: NewTask, handedAt: number): ClaimedTask {
+function firstClaim(task: NewTask, payload: unknown, handedAt: number): ClaimedTask {
   const { id, name, queue, priority, maxRetries, timeoutMs } = task;
-  const payload: unknown = JSON.parse(task.payload);
-  const first = { attempt: 1, retries: 0, claimSeq: 1 };
   return {
-    ...first,
+    attempt: 1,
+    retries: 0,
+    crashes: 0,
+    claimSeq: 1,
     id,
     name,
     queue,

@@ -17,6 +17,7 @@ export class Audit {
   private strays = new Map<string, number>();
   private suspectUntil = 0;
   private checking = false;
+  private again = false;
 
   constructor(
     private readonly store: TaskStore,
@@ -29,6 +30,13 @@ export class Audit {
   /** Something failed without an answer: look for strays even if nothing runs. */
   suspect(): void {
     this.suspectUntil = performance.now() + afterFailureMs;
+  }
+
+  /** Somebody wants this task cancelled: looks at once, if it is held here. */
+  cancelRequested(id: string): void {
+    if (!this.workers.some((worker) => worker.holds(id))) return;
+    if (this.checking) this.again = true;
+    else void this.check();
   }
 
   /** Looks once, unless there is nothing to see or a look is under way. Never rejects. */
@@ -45,6 +53,9 @@ export class Audit {
     } finally {
       this.checking = false;
     }
+    if (!this.again) return;
+    this.again = false;
+    await this.check();
   }
 
   private compare(lease: Lease, holdings: readonly Holding[], lookedAt: number): void {
@@ -53,7 +64,7 @@ export class Audit {
     const pendingSince = Math.min(...this.workers.map((worker) => worker.pendingSince));
     const strays = new Map<string, number>();
     for (const { id, queue, claimSeq, cancelRequested } of holdings) {
-      if (cancelRequested) for (const worker of this.workers) worker.cancel(id);
+      if (cancelRequested) for (const worker of this.workers) worker.cancel({ id, queue, claimSeq });
       if (known.has(id)) continue;
       const claim = `${id} ${claimSeq}`;
       const firstSeen = this.strays.get(claim);

@@ -4,6 +4,8 @@ import type { Outcome } from './settlement.js';
 import type { ClaimedTask } from './task.js';
 import type { TaskHandler } from './task-definition.js';
 
+const returned: Outcome = { kind: 'returned' };
+
 /**
  * One attempt of one task, from the call of the handler to its outcome.
  *
@@ -17,7 +19,7 @@ export class Execution {
   readonly startedAt = performance.now();
   private controller: AbortController | undefined;
   private settled: Outcome | undefined;
-  private resolve: (outcome: Outcome) => void = () => {};
+  private over: (outcome: Outcome) => void = () => {};
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -27,18 +29,22 @@ export class Execution {
     this.deadline = this.startedAt + limits.timeoutMs;
   }
 
-  /** Never rejects. Call it once. */
-  run(handler: TaskHandler): Promise<Outcome> {
-    return new Promise((resolve) => {
-      this.resolve = resolve;
-      if (this.settled) return resolve(this.settled);
-      this.timer = setTimeout(() => this.timeOut(), this.limits.timeoutMs);
-      const current = new CurrentTask(this.task, this.limits, () => this.abortController());
-      call(handler, this.task.payload, current).then(
-        () => this.end({ kind: 'returned' }),
-        (error: unknown) => this.end({ kind: 'threw', error }),
-      );
-    });
+  /**
+   * Calls the handler. Call it once.
+   *
+   * @param over Called once, never before this returns: ten thousands of handlers a second are worth no promise more
+   * than their own.
+   */
+  run(handler: TaskHandler, over: (outcome: Outcome) => void): void {
+    const { settled } = this;
+    if (settled) return queueMicrotask(() => over(settled));
+    this.over = over;
+    this.timer = setTimeout(() => this.timeOut(), this.limits.timeoutMs);
+    const current = new CurrentTask(this.task, this.limits, () => this.abortController());
+    call(handler, this.task.payload, current).then(
+      () => this.end(returned),
+      (error: unknown) => this.end({ kind: 'threw', error }),
+    );
   }
 
   cancel(): void {
@@ -63,10 +69,11 @@ export class Execution {
     if (this.settled) return;
     this.settled = outcome;
     clearTimeout(this.timer);
-    // Resolved before the signal aborts: whatever a listener of the signal does, the outcome stands.
-    this.resolve(outcome);
-    if (reason) this.abortReason = reason;
-    if (reason && this.controller) this.controller.abort(reason);
+    if (!reason) return this.over(outcome);
+    this.abortReason = reason;
+    // Whoever ends attempts may be going through a list of them.
+    queueMicrotask(() => this.over(outcome));
+    this.controller?.abort(reason);
   }
 
   private abortReason: Error | undefined;
@@ -81,7 +88,11 @@ export class Execution {
   }
 }
 
-/** Calls a handler so that a synchronous throw is a rejection too. */
-async function call(handler: TaskHandler, payload: unknown, current: CurrentTask): Promise<unknown> {
-  return handler(payload, current);
+/** Calls a handler so that a synchronous throw is a rejection too. The promise of an async handler is taken as it is. */
+function call(handler: TaskHandler, payload: unknown, current: CurrentTask): Promise<unknown> {
+  try {
+    return Promise.resolve(handler(payload, current));
+  } catch (error) {
+    return Promise.reject(error);
+  }
 }

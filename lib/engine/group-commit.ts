@@ -1,9 +1,3 @@
-interface Pending<Item, Result> {
-  readonly item: Item;
-  readonly resolve: (result: Result) => void;
-  readonly reject: (error: unknown) => void;
-}
-
 /**
  * Lets concurrent callers share statements, by demand and never by a timer: while one batch is under way the next is
  * collected, and it leaves when the first returns. A lone call on an idle line leaves at the end of the current
@@ -13,7 +7,7 @@ interface Pending<Item, Result> {
  * item stands alone, so that its neighbours never fail with it.
  */
 export class GroupCommit<Item, Result> {
-  private waiting: Pending<Item, Result>[] = [];
+  private waiting: Item[] = [];
   private underWay = 0;
   private itemsUnderWay = 0;
   private scheduled = false;
@@ -24,6 +18,8 @@ export class GroupCommit<Item, Result> {
    * @param options.maxBatch How many items may share a statement.
    * @param options.maxUnderWay How many statements may be under way at once.
    * @param options.divisible Whether a failure may lie in single items, so that trying halves makes sense.
+   * @param options.resolve Gives an item its result, or with `reject` its error; neither may throw. Callers that come by
+   * the ten thousands a second are spared a promise each.
    */
   constructor(
     private readonly send: (items: readonly Item[]) => Promise<readonly Result[]>,
@@ -31,6 +27,8 @@ export class GroupCommit<Item, Result> {
       readonly maxBatch: number;
       readonly maxUnderWay: number;
       readonly divisible: (error: unknown) => boolean;
+      readonly resolve: (item: Item, result: Result) => void;
+      readonly reject: (item: Item, error: unknown) => void;
     },
   ) {}
 
@@ -39,11 +37,9 @@ export class GroupCommit<Item, Result> {
     return this.waiting.length + this.itemsUnderWay;
   }
 
-  submit(item: Item): Promise<Result> {
-    return new Promise((resolve, reject) => {
-      this.waiting.push({ item, resolve, reject });
-      this.schedule();
-    });
+  submit(item: Item): void {
+    this.waiting.push(item);
+    this.schedule();
   }
 
   /** Resolves when nothing waits and nothing is under way. */
@@ -63,7 +59,7 @@ export class GroupCommit<Item, Result> {
     });
   }
 
-  private async flush(batch: readonly Pending<Item, Result>[]): Promise<void> {
+  private async flush(batch: readonly Item[]): Promise<void> {
     this.underWay++;
     this.itemsUnderWay += batch.length;
     await this.deliver(batch);
@@ -73,18 +69,20 @@ export class GroupCommit<Item, Result> {
     else if (this.underWay === 0) for (const resolve of this.idleWaiters.splice(0)) resolve();
   }
 
-  private async deliver(batch: readonly Pending<Item, Result>[]): Promise<void> {
+  private async deliver(batch: readonly Item[]): Promise<void> {
+    let results: readonly Result[];
     try {
-      const results = await this.send(batch.map((pending) => pending.item));
-      batch.forEach((pending, index) => pending.resolve(results[index] as Result));
+      results = await this.send(batch);
     } catch (error) {
       if (batch.length > 1 && this.options.divisible(error)) {
         const half = batch.length >> 1;
         await this.deliver(batch.slice(0, half));
         await this.deliver(batch.slice(half));
       } else {
-        for (const pending of batch) pending.reject(error);
+        for (const item of batch) this.options.reject(item, error);
       }
+      return;
     }
+    batch.forEach((item, index) => this.options.resolve(item, results[index] as Result));
   }
 }

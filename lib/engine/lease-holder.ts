@@ -18,6 +18,7 @@ export class LeaseHolder {
     private readonly events: {
       lost(lease: Lease): void;
       failed(doing: string, error: unknown): void;
+      weakened(reason: string): void;
     },
   ) {}
 
@@ -55,6 +56,7 @@ export class LeaseHolder {
         if (lease) this.replace(lease);
       },
       renewalFailed: (error) => this.events.failed('renew the lease', error),
+      weakened: (reason) => this.events.weakened(reason),
     });
     if (lost) throw new Error(`The lease of worker ${lease.workerId} was lost before it was held.`);
     this.active = lease;

@@ -2,17 +2,20 @@ import { AttemptRecorder, attemptRef } from './attempt-recorder.js';
 import { maxTimerMs } from './delay.js';
 import { Execution } from './execution.js';
 import { Pace } from './pace.js';
+import type { Outcome } from './settlement.js';
 import type { Settler } from './settler.js';
-import type { ClaimedTask } from './task.js';
+import type { Suspects } from './suspects.js';
+import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { EngineReporter } from './task-event.js';
-import type { Lease, TaskStore } from './task-store.js';
+import type { ClaimRequest, Lease, SettledClaim, TaskStore } from './task-store.js';
 import { WakeSignal } from './wake-signal.js';
 
 /** What a queue's worker needs of the pool around it. */
 export interface QueueWorkerContext {
   readonly store: TaskStore;
   readonly settler: Settler;
+  readonly suspects: Suspects;
   readonly reporter: EngineReporter;
   /** The lease to claim under; waits while a lost one is being replaced. */
   lease(): Promise<Lease>;
@@ -20,6 +23,8 @@ export interface QueueWorkerContext {
   hinted(): boolean;
   /** Told before an attempt starts, so that the lease is sustained at least as long as it may run. */
   starting(execution: Execution): void;
+  /** Told when the store answers. */
+  answered(): void;
   /** Told of failures of the store; they are retried, so that they only need reporting. */
   failed(doing: string, error: unknown): void;
 }
@@ -33,7 +38,6 @@ interface Held {
 /** One attempt under way. */
 interface Run extends Held {
   readonly execution: Execution;
-  readonly over: Promise<unknown>;
 }
 
 const longestErrorPauseMs = 5_000;
@@ -41,6 +45,7 @@ const longestErrorPauseMs = 5_000;
 const idleIntervals = 5;
 /** What was claimed ahead and has not started by now goes back: other processes may be idle. */
 const longestWaitAheadMs = 200;
+const suspectsEveryMs = 1_000;
 
 /**
  * Works one queue: claims tasks for its free slots and a few ahead, runs them, hands their settlements on.
@@ -63,13 +68,17 @@ export class QueueWorker {
   private claimingSince = Infinity;
   private loop: Promise<void> | undefined;
   private giveBackTimer: NodeJS.Timeout | undefined;
+  private lookedForSuspects = -Infinity;
+  private waitingForTheEnd: (() => void)[] = [];
 
   constructor(
     readonly queue: QueueDefinition,
     private readonly tasks: ReadonlyMap<string, TaskDefinition>,
     private readonly context: QueueWorkerContext,
   ) {
-    this.recorder = new AttemptRecorder(queue, context.settler, context.reporter);
+    this.recorder = new AttemptRecorder(queue, context.settler, context.reporter, (task, retryInMs) =>
+      this.recorded(task, retryInMs),
+    );
   }
 
   get running(): number {
@@ -138,6 +147,7 @@ export class QueueWorker {
    */
   reserve(name: string): number | undefined {
     if (!this.asleep || this.stopping || this.free <= 0 || !this.tasks.has(name)) return undefined;
+    if (this.context.settler.overloaded) return undefined;
     const since = performance.now();
     this.reservedSince.push(since);
     return since;
@@ -146,7 +156,10 @@ export class QueueWorker {
   /** Runs a task that was stored as claimed by this worker, unless its lease has ended meanwhile. */
   accept(since: number, task: ClaimedTask, lease: Lease): void {
     this.unreserve(since);
-    if (lease.remainingMs() <= 0) return this.grow();
+    if (lease.remainingMs() <= 0) {
+      this.abandon([task], lease);
+      return this.grow();
+    }
     // Before what was claimed ahead: it is stored as started.
     this.waiting.unshift({ task, lease });
     this.take([]);
@@ -157,9 +170,10 @@ export class QueueWorker {
     this.grow();
   }
 
-  /** Resolves when every attempt that runs now is over. Its settlement may still be under way. */
-  async finished(): Promise<void> {
-    await Promise.all([...this.runs.values()].map((run) => run.over));
+  /** Resolves when no attempt runs any more. Settlements may still be under way. */
+  finished(): Promise<void> {
+    if (this.runs.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.waitingForTheEnd.push(resolve));
   }
 
   /** Ends every attempt and gives its task back. */
@@ -167,17 +181,22 @@ export class QueueWorker {
     for (const { execution } of this.runs.values()) execution.interrupt();
   }
 
-  /** Cancels the attempt of this task, if it runs here. What only waits here goes back, where it ends as cancelled. */
-  cancel(id: string): void {
-    this.runs.get(id)?.execution.cancel();
-    const waiting = this.waiting.find(({ task }) => task.id === id);
-    if (!waiting) return;
-    this.waiting.splice(this.waiting.indexOf(waiting), 1);
-    void this.recorder.release(waiting.task, waiting.lease);
+  /** Whether this task runs or waits here. */
+  holds(id: string): boolean {
+    return this.runs.has(id) || this.waiting.some(({ task }) => task.id === id);
+  }
+
+  /** Cancels this attempt, if it runs here. What only waits here goes back, where it ends as cancelled. */
+  cancel({ id, claimSeq }: SettledClaim): void {
+    const run = this.runs.get(id);
+    if (run?.task.claimSeq === claimSeq) run.execution.cancel();
+    const place = this.waiting.findIndex(({ task }) => task.id === id && task.claimSeq === claimSeq);
+    if (place >= 0) this.release(this.waiting.splice(place, 1));
   }
 
   /** Ends every attempt that this lease covered, and forgets what waited under it. */
   lose(lease: Lease): void {
+    for (const held of this.waiting) if (held.lease === lease) this.context.suspects.release(held.task);
     this.waiting = this.waiting.filter((held) => held.lease !== lease);
     for (const run of this.runs.values()) if (run.lease === lease) run.execution.lose();
   }
@@ -202,6 +221,12 @@ export class QueueWorker {
         if (!this.stopping) await this.signal.sleep(jittered(errorPauseMs));
       }
     }
+  }
+
+  /** This process may hold a suspect again. */
+  lookForSuspects(): void {
+    this.lookedForSuspects = -Infinity;
+    if (!this.stopping) this.wake();
   }
 
   /** How many tasks to claim now: for free slots, and ahead of them once half of what was ahead has started. */
@@ -257,23 +282,40 @@ export class QueueWorker {
     const lease = await this.heldLease();
     if (!lease || this.stopping) return 0;
     const sentAt = (this.claimingSince = performance.now());
+    const suspects = this.suspects(sentAt);
+    let claimed: readonly ClaimedTask[] = [];
     try {
-      const claimed = await this.context.store.claim({
+      claimed = await this.context.store.claim({
         workerId: lease.workerId,
         queue: this.queue.name,
         names: [...this.tasks.keys()],
         limit,
         startNow: Math.max(0, this.free),
+        suspects,
       });
+      this.context.answered();
       // An empty claim is quicker than one that counts.
       if (claimed.length > 0) this.pace.claimed(performance.now() - sentAt);
-      // A lease that ended meanwhile takes its claims along: they are somebody else's to rescue.
-      if (lease.remainingMs() <= 0) return 0;
-      this.take(claimed.map((task) => ({ task, lease })));
-      return claimed.length;
     } finally {
       this.claimingSince = Infinity;
+      this.context.suspects.claimed(suspects, claimed);
     }
+    if (lease.remainingMs() <= 0) {
+      this.abandon(claimed, lease);
+      return 0;
+    }
+    this.take(claimed.map((task) => ({ task, lease })));
+    return claimed.length;
+  }
+
+  /** Suspects are rare: a look for one now and then is enough. */
+  private suspects(now: number): ClaimRequest['suspects'] {
+    const { suspects } = this.context;
+    if (now - this.lookedForSuspects < Math.min(this.queue.pollIntervalMs, suspectsEveryMs)) return suspects.takeNone;
+    const asked = suspects.ask();
+    // While another queue's claim is looking, this one has not had its turn.
+    if (asked?.takeOne) this.lookedForSuspects = now;
+    return asked;
   }
 
   /** Starts tasks as far as slots are free; the rest waits its turn. */
@@ -287,7 +329,7 @@ export class QueueWorker {
   private fill(): void {
     let next: Held | undefined;
     let started = 0;
-    while (this.free > 0 && (next = this.waiting[started])) {
+    while (this.free > 0 && !this.context.settler.overloaded && (next = this.waiting[started])) {
       started++;
       this.run(next);
     }
@@ -296,30 +338,56 @@ export class QueueWorker {
 
   private run({ task, lease }: Held): void {
     const definition = this.tasks.get(task.name);
-    if (!definition) return void this.recorder.release(task, lease);
+    if (!definition) return this.release([{ task, lease }]);
     const execution = new Execution(task, {
       maxRetries: task.maxRetries ?? definition.maxRetries,
       timeoutMs: task.timeoutMs ?? definition.timeoutMs ?? this.queue.executionTimeoutMs,
     });
     this.context.starting(execution);
     this.context.reporter.event('started', attemptRef(task));
-    const over = execution.run(definition.handler);
-    this.runs.set(task.id, { task, execution, lease, over });
-    void over.then((outcome) => {
-      this.runs.delete(task.id);
-      this.pace.ran(performance.now() - execution.startedAt);
-      if (!this.stopping) this.fill();
-      this.grow();
-      // Not awaited by the slot: its next task may start while this outcome is being written.
-      void this.recorder.record(execution, definition, lease, outcome).then((retryInMs) => {
-        if (retryInMs !== undefined) this.wakeIn(retryInMs);
-      });
-    });
+    const run: Run = { task, execution, lease };
+    this.runs.set(task.id, run);
+    execution.run(definition.handler, (outcome) => this.ended(run, definition, outcome));
+  }
+
+  private ended({ task, execution, lease }: Run, definition: TaskDefinition, outcome: Outcome): void {
+    this.runs.delete(task.id);
+    this.pace.ran(performance.now() - execution.startedAt);
+    // The slot does not wait for it: the next task may start while this outcome is being written.
+    this.recorder.record(execution, definition, lease, outcome);
+    if (!this.stopping) this.fill();
+    this.grow();
+    if (this.runs.size === 0) for (const resolve of this.waitingForTheEnd.splice(0)) resolve();
+  }
+
+  /** A task is no longer held here. */
+  private recorded(task: ClaimedTask, retryInMs: number | undefined): void {
+    this.context.suspects.release(task);
+    if (retryInMs !== undefined) this.wakeIn(retryInMs);
+    // While outcomes could not be written nothing was started.
+    if (this.waiting.length > 0 && !this.stopping) this.fill();
   }
 
   private giveBack(): void {
     clearTimeout(this.giveBackTimer);
-    for (const { task, lease } of this.waiting.splice(0)) void this.recorder.release(task, lease);
+    this.release(this.waiting.splice(0));
+  }
+
+  private release(held: readonly Held[]): void {
+    for (const { task, lease } of held) this.recorder.release(task, lease);
+  }
+
+  /** Tries to give back what came when its lease had just ended, before somebody takes its worker for dead. */
+  private abandon(tasks: readonly ClaimedTask[], { workerId }: Lease): void {
+    if (tasks.length === 0) return;
+    const back = tasks.map(({ id, queue, claimSeq }) => ({ kind: 'release', id, queue, claimSeq }) as const);
+    const tell = (states: ReadonlyMap<string, TaskState>) => {
+      for (const task of tasks) {
+        if (states.get(task.id) === 'cancelled') this.context.reporter.event('cancelled', attemptRef(task));
+      }
+    };
+    void this.context.store.settle(workerId, back).then(tell, () => {});
+    for (const task of tasks) this.context.suspects.release(task);
   }
 
   /** Tasks that were thought to be short may turn out long: what waits behind them must not wait with them. */

@@ -17,7 +17,7 @@ export class Rescuer {
     private readonly request: RescueRequest,
     private readonly reporter: EngineReporter,
     private readonly failed: (doing: string, error: unknown) => void,
-    private readonly rescued: (queue: string) => void,
+    private readonly tell: { answered(): void; rescued(queue: string): void },
   ) {}
 
   start(): void {
@@ -33,7 +33,9 @@ export class Rescuer {
 
   private async rescue(): Promise<void> {
     try {
-      for (const task of await this.store.rescue(this.request)) this.report(task);
+      const rescued = await this.store.rescue(this.request);
+      this.tell.answered();
+      for (const task of rescued) this.report(task);
     } catch (error) {
       this.failed('rescue the tasks of dead workers', error);
     }
@@ -51,12 +53,13 @@ export class Rescuer {
     this.reporter.event('rescued', task);
     if (quarantined) {
       const error = new QuarantinedError(name, id, crashes);
+      this.reporter.event('quarantined', { id, name, queue, attempt, crashes });
       return this.reporter.event('failed', { id, name, queue, attempt, durationMs: 0, error });
     }
     this.reporter.log(
       'warn',
       `Task "${name}" ${id} was held by a worker that died; it goes back to its queue (crash ${crashes}).`,
     );
-    this.rescued(queue);
+    this.tell.rescued(queue);
   }
 }

@@ -1,13 +1,16 @@
 import { GroupCommit } from './group-commit.js';
 import { delay } from './delay.js';
-import type { Lease, Settlement, TaskStore } from './task-store.js';
+import type { TaskState } from './task.js';
+import { type Lease, type Settlement, stateAfter, type TaskStore } from './task-store.js';
 
-/** Whether a settlement was written, or came too late because another claim holds the task. */
-export type Verdict = 'settled' | 'lost';
+/** The state that a task was written to be in, or that the settlement came too late: another claim holds the task. */
+export type Verdict = TaskState | 'lost';
 
-interface Entry {
+/** A settlement to be written, and who wants to know. */
+export interface Settling {
   readonly lease: Lease;
   readonly settlement: Settlement;
+  written(verdict: Verdict): void;
 }
 
 const maxBatch = 1_000;
@@ -22,69 +25,80 @@ const backlogLimit = 5_000;
  * finds nothing to settle. As long as the lease holds, that can only be this worker's own first try.
  */
 export class Settler {
-  private readonly commits: GroupCommit<Entry, Verdict>;
+  private readonly commits: GroupCommit<Settling, Verdict>;
   /** Those of which a try has failed that the server may have committed. */
-  private readonly unsure = new WeakSet<Entry>();
+  private readonly unsure = new WeakSet<Settling>();
+  private failing = false;
 
   constructor(
     private readonly store: TaskStore,
     private readonly failed: (doing: string, error: unknown) => void,
   ) {
-    this.commits = new GroupCommit((entries) => this.write(entries), {
+    this.commits = new GroupCommit((entries) => this.send(entries), {
       maxBatch,
       maxUnderWay: 1,
       divisible: () => true,
+      resolve: (entry, verdict) => entry.written(verdict),
+      reject: (entry, error) => {
+        // It may have been carried out all the same; if not, an audit finds the task held by nobody, and gives it back.
+        this.failed(`record the outcome of task ${entry.settlement.id}`, error);
+        entry.written('lost');
+      },
     });
   }
 
+  /** Outcomes cannot be written at the moment: each task that starts now is one more that a crash would repeat. */
   get overloaded(): boolean {
-    return this.commits.size >= backlogLimit;
+    return this.failing || this.commits.size >= backlogLimit;
   }
 
   /** Never rejects: what cannot be written while the lease holds is lost to this worker, and rescued by another. */
-  async settle(lease: Lease, settlement: Settlement): Promise<Verdict> {
-    try {
-      return await this.commits.submit({ lease, settlement });
-    } catch (error) {
-      // It may have been carried out all the same; if not, an audit finds the task held by nobody, and gives it back.
-      this.failed(`record the outcome of task ${settlement.id}`, error);
-      return 'lost';
-    }
+  settle(lease: Lease, settlement: Settlement): Promise<Verdict> {
+    return new Promise((written) => this.write({ lease, settlement, written }));
+  }
+
+  /** The same for whoever wants no promise. */
+  write(settling: Settling): void {
+    this.commits.submit(settling);
   }
 
   idle(): Promise<void> {
     return this.commits.idle();
   }
 
-  private async write(entries: readonly Entry[]): Promise<Verdict[]> {
+  private async send(entries: readonly Settling[]): Promise<Verdict[]> {
     for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 2_000)) {
-      const alive = entries.filter((entry) => entry.lease.remainingMs() > 0);
       try {
-        const settled = await this.writeByWorker(alive);
+        const settled = await this.sendByLease(entries);
+        this.failing = false;
         return entries.map((entry) => {
-          if (settled.has(entry.settlement.id)) return 'settled';
-          return this.unsure.has(entry) && entry.lease.remainingMs() > 0 ? 'settled' : 'lost';
+          const state = settled.get(entry.settlement.id);
+          if (state) return state;
+          const unsure = this.unsure.has(entry) && entry.lease.remainingMs() > 0;
+          return unsure ? stateAfter(entry.settlement) : 'lost';
         });
       } catch (error) {
         for (const entry of entries) this.unsure.add(entry);
         // Something in the entries themselves: let them be tried apart.
-        if (!this.store.isTransient(error)) throw error;
+        this.failing = this.store.isTransient(error);
+        if (!this.failing) throw error;
+        this.failed('record outcomes', error);
         await delay(pauseMs);
       }
     }
   }
 
-  /** Nearly always one worker; two only right after a lease was lost and taken anew. */
-  private async writeByWorker(entries: readonly Entry[]): Promise<ReadonlySet<string>> {
-    const settled = new Set<string>();
-    for (const workerId of new Set(entries.map((entry) => entry.lease.workerId))) {
-      const own = entries.filter((entry) => entry.lease.workerId === workerId);
-      const ids = await this.store.settle(
-        workerId,
-        own.map((entry) => entry.settlement),
-      );
-      for (const id of ids) settled.add(id);
+  /** Nearly always one lease; two only right after one was lost and taken anew. */
+  private async sendByLease(entries: readonly Settling[]): Promise<ReadonlyMap<string, TaskState>> {
+    const leases = new Set(entries.map(({ lease }) => lease));
+    const answers: ReadonlyMap<string, TaskState>[] = [];
+    for (const lease of leases) {
+      if (lease.remainingMs() <= 0) continue;
+      const own = leases.size === 1 ? entries : entries.filter((entry) => entry.lease === lease);
+      const settlements = own.map(({ settlement }) => settlement);
+      answers.push(await this.store.settle(lease.workerId, settlements));
     }
-    return settled;
+    const [only] = answers;
+    return only && answers.length === 1 ? only : new Map(answers.flatMap((answer) => [...answer]));
   }
 }

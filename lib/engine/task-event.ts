@@ -33,6 +33,8 @@ export interface TaskEventMap {
   cancelled: TaskRef;
   /** This process took the task from a worker that died. */
   rescued: AttemptRef & { readonly crashes: number; readonly quarantined: boolean };
+  /** The task was held by too many workers when they died: it has failed for good. Told beside `failed`. */
+  quarantined: AttemptRef & { readonly crashes: number };
   /** This process lost the task while it ran it: what the attempt did is not recorded. */
   lost: AttemptRef;
 }

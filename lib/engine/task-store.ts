@@ -15,6 +15,11 @@ export type Settlement = SettledClaim &
     | { readonly kind: 'release' }
   );
 
+/** The state that a settlement asks for. */
+export function stateAfter(settlement: Settlement): TaskState {
+  return settlement.kind === 'finish' ? settlement.state : 'ready';
+}
+
 export interface SettledClaim {
   readonly id: string;
   readonly queue: string;
@@ -36,6 +41,11 @@ export interface ClaimRequest {
    * @default limit
    */
   readonly startNow?: number;
+  /**
+   * Tasks that so many workers or more have died with are suspects: at most one is taken, before all others, or none.
+   * @default suspects are taken like any other
+   */
+  readonly suspects?: { readonly crashes: number; readonly takeOne: boolean };
 }
 
 /** A task that a worker holds according to the store. */
@@ -72,6 +82,8 @@ export interface LeaseEvents {
   lost(): void;
   /** A renewal failed and will be tried again. */
   renewalFailed(error: unknown): void;
+  /** The lease is kept, but with less protection than usual, for this reason. */
+  weakened?(reason: string): void;
 }
 
 /** The lease that covers all tasks of one worker. */
@@ -113,7 +125,7 @@ export interface RescuedTask {
 export type StoreHint =
   /** Something is due on this queue in so many milliseconds; without a queue: on any, after a new connection. */
   | { readonly kind: 'wake'; readonly queue?: string; readonly inMs?: number }
-  /** A running task is to be cancelled. */
+  /** Somebody wants this running task cancelled; `holdings` tells whether that is so, and in which claim. */
   | { readonly kind: 'cancel'; readonly id: string }
   /** A worker was taken for dead, and its tasks were given away. */
   | { readonly kind: 'buried'; readonly workerId: string }
@@ -183,8 +195,13 @@ export abstract class TaskStore {
   abstract lease(worker: WorkerIdentity, terms: LeaseTerms, events: LeaseEvents): Promise<Lease>;
   /** Takes due tasks of a queue that is not paused, by priority, then due time, for a worker whose lease is alive. */
   abstract claim(request: ClaimRequest): Promise<ClaimedTask[]>;
-  /** Applies settlements; the ids that are missing in the answer are lost: another claim has taken their place. */
-  abstract settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>>;
+  /**
+   * Applies settlements.
+   *
+   * @returns The state that each task is in now, by id: what would go back ends as cancelled when somebody wished so
+   * meanwhile. Ids that are missing are lost: another claim has taken their place.
+   */
+  abstract settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlyMap<string, TaskState>>;
   /** What the worker holds: to learn what is to be cancelled, and to find claims whose reply was lost. */
   abstract holdings(workerId: string): Promise<readonly Holding[]>;
   /** Milliseconds until the next ready task of the queue falls due that is not due yet; null when there is none. */

@@ -147,6 +147,8 @@ export interface ClaimedTask {
   readonly priority: number;
   readonly attempt: number;
   readonly retries: number;
+  /** How many times a worker died while it held the task. */
+  readonly crashes: number;
   readonly maxRetries: number | null;
   readonly timeoutMs: number | null;
   /** The fence: only the holder of the newest number may settle. */

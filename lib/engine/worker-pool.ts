@@ -6,6 +6,7 @@ import { LeaseHolder } from './lease-holder.js';
 import { QueueWorker } from './queue-worker.js';
 import { Rescuer } from './rescuer.js';
 import { Settler } from './settler.js';
+import { Suspects } from './suspects.js';
 import type { ClaimedTask } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { EngineReporter } from './task-event.js';
@@ -40,6 +41,10 @@ export interface WorkerPoolStatus {
   readonly leaseRemainingMs: number | null;
   /** By how many milliseconds the event loop was late within the last second. */
   readonly loopLagMs: number;
+  /** Whether the store has answered since its latest failure. */
+  readonly connection: 'up' | 'down';
+  /** Whether hints of other processes arrive; without them new work is found by polling. */
+  readonly notified: boolean;
   readonly queues: readonly {
     readonly name: string;
     readonly concurrency: number;
@@ -84,6 +89,7 @@ export class WorkerPool {
   private lagMs = 0;
   private lastError: WorkerPoolStatus['lastError'] = null;
   private lastErrorLoggedAt = -Infinity;
+  private down = false;
 
   constructor(
     private readonly store: TaskStore,
@@ -139,6 +145,8 @@ export class WorkerPool {
       workerId: lease?.workerId ?? null,
       leaseRemainingMs: lease ? Math.max(0, lease.remainingMs()) : null,
       loopLagMs: this.lagMs,
+      connection: this.down ? 'down' : 'up',
+      notified: this.listening?.live ?? false,
       queues: this.workers.map(({ queue, running, prefetched }) => {
         return { name: queue.name, concurrency: queue.concurrency, running, prefetched };
       }),
@@ -198,6 +206,7 @@ export class WorkerPool {
         // Claims under the old lease found nothing, rescued tasks included: look again under the next one.
         this.wake();
       },
+      weakened: (reason) => this.reporter.log('warn', reason),
       failed,
     });
     await holder.begin();
@@ -207,10 +216,14 @@ export class WorkerPool {
     const context = {
       store: this.store,
       settler,
+      suspects: new Suspects(this.options.maxCrashes - 1, () => {
+        for (const worker of this.workers) worker.lookForSuspects();
+      }),
       reporter: this.reporter,
       lease: () => holder.held(),
       hinted: () => this.listening?.live ?? false,
       starting: (execution: Execution) => this.sustain(execution),
+      answered: () => this.answered(),
       failed,
     };
     this.workers = busy.map((queue) => new QueueWorker(queue, tasks, context));
@@ -226,7 +239,7 @@ export class WorkerPool {
       },
       this.reporter,
       failed,
-      (queue) => this.wake(queue),
+      { answered: () => this.answered(), rescued: (queue) => this.wake(queue) },
     );
     this.rescuer.start();
     this.lastTick = performance.now();
@@ -279,8 +292,7 @@ export class WorkerPool {
       case 'wake':
         return this.wake(hint.queue, hint.inMs);
       case 'cancel':
-        for (const worker of this.workers) worker.cancel(hint.id);
-        return;
+        return this.audit?.cancelRequested(hint.id);
       case 'buried':
         if (this.holder?.lease?.workerId === hint.workerId) this.holder.lease.lose();
         return;
@@ -328,10 +340,15 @@ export class WorkerPool {
   private report(doing: string, error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
     this.lastError = { doing, message, at: new Date() };
+    this.down = true;
     const now = performance.now();
     if (now - this.lastErrorLoggedAt < quietLogMs) return;
     this.lastErrorLoggedAt = now;
     this.reporter.log('error', `Could not ${doing}, trying again: ${message}`);
+  }
+
+  private answered(): void {
+    this.down = false;
   }
 
   private identity(queues: readonly QueueDefinition[]) {

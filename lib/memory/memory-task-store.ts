@@ -17,7 +17,14 @@ import type {
   WorkerIdentity,
 } from '../engine/task-store.js';
 import { TaskStore } from '../engine/task-store.js';
-import { type ClaimedTask, type NewTask, type Stored, type StoredError, type Task } from '../engine/task.js';
+import {
+  type ClaimedTask,
+  type NewTask,
+  type Stored,
+  type StoredError,
+  type Task,
+  type TaskState,
+} from '../engine/task.js';
 import { QuarantinedError } from '../errors/execution.errors.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
@@ -114,16 +121,16 @@ export class MemoryTaskStore extends TaskStore {
     return this.tasks.claim(request, this.now()).map(asClaimedTask);
   }
 
-  async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>> {
+  async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlyMap<string, TaskState>> {
     this.assertOpen();
-    const settled = new Set<string>();
+    const settled = new Map<string, TaskState>();
     const back: StoredTask[] = [];
     for (const settlement of settlements) {
       const task = this.tasks.get(settlement.id);
       if (task?.workerId !== workerId) continue;
       if (task.claimSeq !== settlement.claimSeq || task.queue !== settlement.queue) continue;
       this.apply(task, settlement);
-      settled.add(task.id);
+      settled.set(task.id, task.state);
       if (task.state === 'ready') back.push(task);
     }
     this.wakeFor(back);

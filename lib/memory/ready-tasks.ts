@@ -20,11 +20,18 @@ export class ReadyTasks {
     this.lanes.get(task.queue)?.get(task.name)?.remove(task);
   }
 
-  /** Takes at most `limit` tasks that are due: by priority, then due time, then id. */
-  take(queue: string, names: readonly string[], limit: number, now: number): StoredTask[] {
+  /** Takes at most `limit` tasks that are due and `wanted`: by priority, then due time, then id. */
+  take(
+    queue: string,
+    names: readonly string[],
+    limit: number,
+    now: number,
+    wanted: (task: StoredTask) => boolean,
+  ): StoredTask[] {
     const named = this.lanes.get(queue);
     const lanes = [...new Set(names)].map((name) => named?.get(name)).filter((lane) => lane !== undefined);
     const taken: StoredTask[] = [];
+    const passedOver: StoredTask[] = [];
     while (taken.length < limit) {
       let first: StoredTask | undefined;
       for (const lane of lanes) {
@@ -33,8 +40,9 @@ export class ReadyTasks {
       }
       if (!first) break;
       this.remove(first);
-      taken.push(first);
+      (wanted(first) ? taken : passedOver).push(first);
     }
+    for (const task of passedOver) this.add(task);
     return taken;
   }
 }

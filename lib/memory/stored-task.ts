@@ -137,6 +137,7 @@ export function asClaimedTask(task: StoredTask): ClaimedTask {
     priority: task.priority,
     attempt: task.attempt,
     retries: task.retries,
+    crashes: task.crashes,
     maxRetries: task.maxRetries,
     timeoutMs: task.timeoutMs,
     claimSeq: task.claimSeq,

@@ -41,8 +41,12 @@ export class TaskTable {
     this.enter(task);
   }
 
-  claim({ workerId, queue, names, limit, startNow = limit }: ClaimRequest, now: number): StoredTask[] {
-    const tasks = this.ready.take(queue, names, limit, now);
+  claim({ workerId, queue, names, limit, startNow = limit, suspects }: ClaimRequest, now: number): StoredTask[] {
+    const take = (most: number, which: (task: StoredTask) => boolean) =>
+      this.ready.take(queue, names, most, now, which);
+    const isSuspect = ({ crashes }: StoredTask) => suspects !== undefined && crashes >= suspects.crashes;
+    const suspect = suspects?.takeOne ? take(1, isSuspect) : [];
+    const tasks = [...suspect, ...take(limit - suspect.length, (task) => !isSuspect(task))];
     tasks.forEach((task, place) => this.hold(task, workerId, place >= startNow, now));
     return tasks;
   }

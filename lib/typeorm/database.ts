@@ -1,12 +1,10 @@
-import type { Pool, PoolClient, QueryArrayConfig } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { DataSource } from 'typeorm';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError } from '../errors/store.errors.js';
 import type { PostgresOptions } from './connection-options.js';
 import { isConflict, isLostStatement, isReadOnly } from './postgres-errors.js';
-
-/** A row as text, column by column, in the order of the statement. */
-export type TextRow = readonly (string | null)[];
+import { TextQuery, type TextRow } from './text-query.js';
 
 /** A statement and the name under which its plan is kept. */
 export interface Statement {
@@ -22,9 +20,7 @@ const statementTimeoutMs = 30_000;
 const clientTimeoutMs = 35_000;
 const conflictTries = 5;
 const closeTimeoutMs = 1_500;
-
-/** Values come as text: what an application sets in pg's global type parsers must not reach the engine. */
-const asText = { getTypeParser: () => (value: string) => value };
+const mostWarm = 2;
 
 /**
  * How each of the engine's sessions is set. The plans of its few statements must not depend on statistics, which are
@@ -48,9 +44,12 @@ const sessionSettings: Readonly<Record<string, string>> = {
 export class Database {
   readonly dataSource: DataSource;
   private readonly prepared = new WeakSet<PoolClient>();
+  /** Kept out of the pool between two statements: to give one back and fetch it again costs as much as a statement. */
+  private readonly warm: PoolClient[] = [];
   /** Behind a transaction pooler named statements and settings would be another session's. */
   private pooled = false;
   private named = true;
+  private closing = false;
 
   constructor(readonly options: PostgresOptions) {
     this.dataSource = dataSourceOf(options);
@@ -61,12 +60,14 @@ export class Database {
     // A connection that breaks fails its statement, or is replaced at its next use; without a listener it would end the
     // process. The pool listens to idle ones only, and one may break in the very moment in which it is made.
     this.pool.on('error', () => {});
-    this.pool.on('connect', (client) => client.on('error', () => {}));
+    this.pool.on('connect', (client) => client.on('error', () => this.cool(client)));
   }
 
   /** Waits a moment for what is under way; what does not answer then is left to its timeout. */
   async close(): Promise<void> {
     if (!this.dataSource.isInitialized) return;
+    this.closing = true;
+    for (const client of this.warm.splice(0)) client.release();
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, closeTimeoutMs);
@@ -107,7 +108,7 @@ export class Database {
 
   private async withConnection<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
     for (let tries = 1; ; tries++) {
-      const client = await this.pool.connect();
+      const client = this.warm.pop() ?? (await this.pool.connect());
       let broken = false;
       try {
         if (!this.prepared.has(client)) await this.prepare(client);
@@ -124,26 +125,35 @@ export class Database {
         if (isConflict(error) && tries < conflictTries) continue;
         throw error;
       } finally {
-        client.release(broken);
+        this.giveBack(client, broken);
       }
     }
   }
 
-  private async query(
-    client: PoolClient,
-    statement: Statement,
-    values: readonly unknown[],
-  ): Promise<readonly TextRow[]> {
-    const config: QueryArrayConfig<unknown[]> & { query_timeout: number } = {
-      ...(this.named && statement.name !== '' && { name: statement.name }),
-      text: statement.text,
-      values: [...values],
-      rowMode: 'array',
-      types: asText,
-      query_timeout: clientTimeoutMs,
-    };
-    const result = await client.query<(string | null)[], unknown[]>(config);
-    return result.rows;
+  private giveBack(client: PoolClient, broken: boolean): void {
+    const wanted = this.closing || this.pool.waitingCount > 0;
+    if (broken || wanted || this.warm.length >= mostWarm) client.release(broken);
+    else this.warm.push(client);
+  }
+
+  /** A connection that breaks while nobody uses it is replaced by the next one. */
+  private cool(client: PoolClient): void {
+    const place = this.warm.indexOf(client);
+    if (place < 0) return;
+    this.warm.splice(place, 1);
+    client.release(true);
+  }
+
+  private query(client: PoolClient, statement: Statement, values: readonly unknown[]): Promise<readonly TextRow[]> {
+    return new Promise((resolve, reject) => {
+      const named = this.named ? statement : { name: '', text: statement.text };
+      client.query(
+        new TextQuery(named, values, clientTimeoutMs, (error, rows) => {
+          if (error) reject(error);
+          else resolve(rows);
+        }),
+      );
+    });
   }
 
   /**
@@ -152,7 +162,7 @@ export class Database {
    */
   private async prepare(client: PoolClient): Promise<void> {
     // The first one was made before the pool had its listeners.
-    client.on('error', () => {});
+    client.on('error', () => this.cool(client));
     const values = Object.entries(sessionSettings).flat();
     const pairs = Object.keys(sessionSettings).map((_, i) => `($${2 * i + 2}, $${2 * i + 3})`);
     const { processID } = client as unknown as { processID: number };

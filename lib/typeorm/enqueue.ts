@@ -1,8 +1,9 @@
 import type { EntityManager } from 'typeorm';
 import type { NewTask, Stored } from '../engine/task.js';
-import type { Run, Statement, TextRow } from './database.js';
+import type { Run, Statement } from './database.js';
 import { isConflict, sqlState } from './postgres-errors.js';
 import { newTasksJson, text } from './task-row.js';
+import type { TextRow } from './text-query.js';
 
 /** How many tasks, and how many characters of JSON, one statement may carry: PostgreSQL's values end at 1 GB. */
 const maxTasks = 1_000;
@@ -54,7 +55,8 @@ export async function enqueueChunk(
     const [row] = await run(statements.enqueue, [newTasksJson(open), wake]);
     const handedAt = Number(row?.[2]);
     for (const id of row?.[1]?.split(',') ?? []) results.set(id, { id, duplicate: false, handedAt });
-    if (Number(row?.[0]) === open.length) {
+    // A statement that counts nothing stores all.
+    if (row?.[0] == null || Number(row[0]) === open.length) {
       for (const { id } of open) if (!results.has(id)) results.set(id, { id, duplicate: false });
       return results;
     }

@@ -29,6 +29,7 @@ export class PostgresLease implements Lease {
   private watch: NodeJS.Timeout | undefined;
   private renewal: NodeJS.Timeout | undefined;
   private over = false;
+  private renewing = false;
 
   /** @param sentAt Monotonic nanoseconds before the worker's row was written. */
   constructor(
@@ -89,7 +90,9 @@ export class PostgresLease implements Lease {
       case 'lost':
         return this.lose();
       case 'failed':
-        return this.events.renewalFailed(new Error(message.message));
+        this.events.renewalFailed(new Error(message.message));
+        // The thread's own connection may be what is broken: one try with those of the store.
+        void this.renewOnce();
     }
   }
 
@@ -97,19 +100,28 @@ export class PostgresLease implements Lease {
   private renewHere(reason: unknown): void {
     if (this.over || this.renewal) return;
     this.thread = undefined;
-    this.events.renewalFailed(
-      new Error('No thread to renew the lease; it is renewed on the main thread.', { cause: reason }),
+    const because = reason instanceof Error ? reason.message : String(reason);
+    this.events.weakened?.(
+      `The lease is renewed on the main thread, where a handler can block it: there is no thread for it (${because}).`,
     );
-    const renew = async () => {
-      const sentAt = process.hrtime.bigint();
-      try {
-        if (!(await this.options.renewHere())) return this.lose();
-        this.clocks[lastsUntil] = sentAt + nanoseconds(this.options.leaseMs);
-      } catch (error) {
-        this.events.renewalFailed(error);
-      }
-    };
-    this.renewal = setInterval(() => void renew(), this.options.heartbeatMs).unref();
+    this.renewal = setInterval(() => void this.renewOnce(), this.options.heartbeatMs).unref();
+  }
+
+  private async renewOnce(): Promise<void> {
+    if (this.renewing) return;
+    this.renewing = true;
+    const sentAt = process.hrtime.bigint();
+    try {
+      const renewed = await this.options.renewHere();
+      if (this.over) return;
+      if (!renewed) return this.lose();
+      const until = sentAt + nanoseconds(this.options.leaseMs);
+      if (until > Atomics.load(this.clocks, lastsUntil)) Atomics.store(this.clocks, lastsUntil, until);
+    } catch (error) {
+      if (!this.over) this.events.renewalFailed(error);
+    } finally {
+      this.renewing = false;
+    }
   }
 
   private watchLater(): void {

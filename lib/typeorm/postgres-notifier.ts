@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { delay } from '../engine/delay.js';
 import type { Listening, StoreHint } from '../engine/task-store.js';
 
 const shortestPauseMs = 250;
@@ -6,6 +7,7 @@ const longestPauseMs = 15_000;
 /** How often the connection is asked whether it still lives: a half-open one would be silent for ever. */
 const probeEveryMs = 5_000;
 const probeTimeoutMs = 5_000;
+const goodbyeTimeoutMs = 500;
 
 /**
  * Listens for hints on a connection of its own, and comes back by itself when that breaks. Whatever was missed
@@ -57,7 +59,8 @@ export class PostgresNotifier implements Listening {
     clearTimeout(this.timer);
     const client = this.client;
     this.client = undefined;
-    await client?.end().catch(() => {});
+    // A connection that has fallen silent does not answer the goodbye either.
+    await Promise.race([client?.end().catch(() => {}), delay(goodbyeTimeoutMs)]);
   }
 
   /** Hints are another process's words: what is malformed is ignored. */

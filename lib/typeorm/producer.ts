@@ -6,12 +6,14 @@ import type { Database, Run, Statement } from './database.js';
 import { chunks, enqueueChunk, type EnqueueStatements, enqueueInSnapshot, runIn } from './enqueue.js';
 import { Permits } from './permits.js';
 import { isLockTimeout, isUniqueViolation } from './postgres-errors.js';
-import { text } from './task-row.js';
+import { newTaskValues, text } from './task-row.js';
 import { TransactionWatch } from './transaction-watch.js';
 import { WakeThrottle } from './wake-throttle.js';
 
 export interface ProducerStatements extends EnqueueStatements {
   readonly enqueueFresh: Statement;
+  readonly enqueueBulk: Statement;
+  readonly enqueueOne: Statement;
   readonly enqueueUnique: Statement;
   readonly takeBack: Statement;
   readonly notify: Statement;
@@ -39,7 +41,9 @@ export class Producer {
 
   /** @param again These may have been stored before: ids that are live or finished stay as they are. */
   async enqueue(tasks: readonly NewTask[], scope: unknown, again: boolean): Promise<Stored[]> {
-    if (tasks.length === 0) return [];
+    const [only] = tasks;
+    if (!only) return [];
+    if (tasks.length === 1 && scope === undefined && !again && !isUnique(only)) return [await this.storeOne(only)];
     const results =
       scope === undefined ? await this.storeHere(tasks, again) : await this.storeIn(entityManager(scope), tasks, again);
     return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
@@ -61,7 +65,7 @@ export class Producer {
     const store = (statements: EnqueueStatements) => this.storeWith(statements, tasks, wake, again);
     const results = unique
       ? await this.storeUnique(store)
-      : await this.permits.with(() => (again ? store(this.statements) : this.storeFresh(store)));
+      : await this.permits.with(() => (again ? store(this.general) : this.storeFresh(tasks, store)));
     this.tellLater(tasks, results, wake);
     return results;
   }
@@ -93,9 +97,7 @@ export class Producer {
     const giveUpAt = performance.now() + longestUniqueWaitMs;
     for (;;) {
       try {
-        return await this.uniquePermits.with(() =>
-          store({ ...this.statements, enqueue: this.statements.enqueueUnique }),
-        );
+        return await this.uniquePermits.with(() => store({ ...this.general, enqueue: this.statements.enqueueUnique }));
       } catch (error) {
         if (!isLockTimeout(error)) throw error;
         if (performance.now() > giveUpAt) throw new UniqueKeyPendingError(longestUniqueWaitMs, { cause: error });
@@ -103,16 +105,43 @@ export class Producer {
     }
   }
 
-  /** New ids are new, as a rule: one that is there after all shows itself, and nothing has been stored then. */
-  private async storeFresh(
-    store: (statements: EnqueueStatements) => Promise<Map<string, Stored>>,
-  ): Promise<Map<string, Stored>> {
+  /** What an idle application waits for: the same, by the shortest way. */
+  private async storeOne(task: NewTask): Promise<Stored> {
+    const wake = this.toWake([task]);
+    const stored = await this.permits.with(() => this.tryOne(task, wake));
+    if (stored.handedAt === undefined) this.tellLater([task], new Map([[task.id, stored]]), wake);
+    return stored;
+  }
+
+  private async tryOne(task: NewTask, wake: readonly string[]): Promise<Stored> {
     try {
-      return await store({ ...this.statements, enqueue: this.statements.enqueueFresh });
+      const [row] = await this.database.run(this.statements.enqueueOne, newTaskValues(task, wake));
+      return { id: task.id, duplicate: false, ...(row?.[1] != null && { handedAt: Number(row[2]) }) };
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
-      return store(this.statements);
+      const results = await enqueueChunk(this.database.run, this.general, [task], wake);
+      return results.get(task.id) ?? { id: task.id, duplicate: false };
     }
+  }
+
+  /** New ids are new, as a rule: one that is there after all shows itself, and nothing has been stored then. */
+  private async storeFresh(
+    tasks: readonly NewTask[],
+    store: (statements: EnqueueStatements) => Promise<Map<string, Stored>>,
+  ): Promise<Map<string, Stored>> {
+    const { enqueueFresh, enqueueBulk, holders } = this.statements;
+    const handed = tasks.some(({ handTo }) => handTo !== undefined);
+    try {
+      return await store({ enqueue: handed ? enqueueFresh : enqueueBulk, holders });
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      return store(this.general);
+    }
+  }
+
+  private get general(): EnqueueStatements {
+    const { enqueue, holders } = this.statements;
+    return { enqueue, holders };
   }
 
   private async storeIn(
@@ -120,7 +149,7 @@ export class Producer {
     tasks: readonly NewTask[],
     again: boolean,
   ): Promise<Map<string, Stored>> {
-    const { statements, database } = this;
+    const { general: statements, database } = this;
     const wake = this.toWake(tasks);
     const store =
       tasks.some(isUnique) && (await seesOldSnapshot(manager))

@@ -1,6 +1,6 @@
 import type { ClaimedTask, NewTask, Task, TaskAttempt, TaskState } from '../engine/task.js';
 import type { Settlement } from '../engine/task-store.js';
-import type { TextRow } from './database.js';
+import type { TextRow } from './text-query.js';
 
 /** Between the engine's values and the text that goes to PostgreSQL and comes back. */
 
@@ -23,6 +23,13 @@ export function newTasksJson(tasks: readonly NewTask[]): string {
   return `${text}${head ? ']]' : ''}]`;
 }
 
+/** The input of `enqueueOne`. */
+export function newTaskValues(task: NewTask, wake: readonly string[]): unknown[] {
+  const { id, payload, queue, name, priority, maxRetries, timeoutMs, due, handTo } = task;
+  const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at.toISOString()];
+  return [id, payload, queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null, wake.includes(queue)];
+}
+
 function headJson({ queue, name, priority, maxRetries, timeoutMs, due, handTo }: NewTask): string {
   const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at];
   return JSON.stringify([queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null]);
@@ -41,6 +48,10 @@ function sharesHead(a: NewTask, b: NewTask): boolean {
 }
 
 /** The input of `settle`. */
+export function settlementsJson(settlements: readonly Settlement[]): string {
+  return `[${settlements.map(settlementJson).join(',')}]`;
+}
+
 export function settlementJson(settlement: Settlement): string {
   const { id, queue, claimSeq } = settlement;
   switch (settlement.kind) {
@@ -68,6 +79,7 @@ export function claimedTask(queue: string, row: TextRow): ClaimedTask {
     claimSeq: Number(row[8]),
     createdAt: Number(row[9]) / 1_000,
     scheduledAt: Number(row[10]) / 1_000,
+    crashes: Number(row[11]),
   };
 }
 

@@ -30,7 +30,8 @@ export function taskSql(schema: string) {
   const kept = `"id", "queue", "name", "priority", "scheduled_at", "claim_seq", "attempt", "retries", "crashes",
       "max_retries", "timeout_ms", "created_at", "started_at", "unique_key", "payload"`;
   const millis = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`;
-  const micros = (column: string) => `(extract(epoch FROM ${column}) * 1000000)::bigint`;
+  /** Exact: a double counts the seconds since 1970 to a quarter of a microsecond. */
+  const micros = (column: string) => `(date_part('epoch', ${column}) * 1000000)::bigint`;
   const later = (ms: string) => `now() + ${ms} * interval '1 millisecond'`;
   /** Appends an attempt to those of `t`; `report` is a jsonb of its number, outcome and error. */
   const withAttempt = (report: string) => `
@@ -41,17 +42,22 @@ export function taskSql(schema: string) {
   const wake = (rows: string) =>
     `SELECT count(pg_notify(${channel}, 'w0:' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM ${rows}) d`;
 
+  /** The worker to hand tasks of a queue to, or null when it may not have them. */
+  const handedTo = (workerId: string, queueName: string) => `
+          CASE WHEN ${workerId} IS NOT NULL
+            AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = ${workerId}::uuid AND w."lease_until" > now())
+            AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = ${queueName} AND q."paused_at" IS NOT NULL)
+          THEN ${workerId}::uuid END`;
+  const dueAt = (inMs: string, at: string) =>
+    `CASE WHEN ${at} IS NULL THEN ${later(`${inMs}::float8`)} ELSE ${at}::timestamptz END`;
+  const head = (more: string) => `
+        SELECT h->>0 AS "queue", h->>1 AS "name", (h->>2)::smallint AS "priority", (h->>3)::integer AS "max_retries",
+          (h->>4)::integer AS "timeout_ms", ${dueAt('(h->>5)', '(h->>6)')} AS "scheduled_at", g->1 AS "rows"${more}
+        FROM (SELECT g, g->0 AS h FROM jsonb_array_elements($1::jsonb) g OFFSET 0) groups`;
+
   const enqueue = (order: string, onConflict: string, patience = '') => `
       WITH head AS MATERIALIZED (
-        SELECT h->>0 AS "queue", h->>1 AS "name", (h->>2)::smallint AS "priority", (h->>3)::integer AS "max_retries",
-          (h->>4)::integer AS "timeout_ms",
-          CASE WHEN h->>6 IS NULL THEN ${later('(h->>5)::float8')} ELSE (h->>6)::timestamptz END AS "scheduled_at",
-          CASE WHEN h->>7 IS NOT NULL
-            AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = (h->>7)::uuid AND w."lease_until" > now())
-            AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = h->>0 AND q."paused_at" IS NOT NULL)
-          THEN (h->>7)::uuid END AS "worker_id",
-          g->1 AS "rows"
-        FROM (SELECT g, g->0 AS h FROM jsonb_array_elements($1::jsonb) g OFFSET 0) groups${patience}
+        ${head(`, ${handedTo('(h->>7)', 'h->>0')} AS "worker_id"`)}${patience}
       ), stored AS (
         INSERT INTO ${task} ("id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms",
           "scheduled_at", "worker_id", "claim_seq", "attempt", "started_at")
@@ -78,6 +84,11 @@ export function taskSql(schema: string) {
       ) i
       WHERE t."id" = i."id" AND t."queue" = i."queue"
         AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`;
+
+  /** The columns of a claimed task, in the order of `claimedTask`. */
+  const claimed = `t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries",
+        t."timeout_ms", t."claim_seq", ${micros('t."created_at"')} AS "created_at",
+        ${micros('t."scheduled_at"')} AS "scheduled_at", t."crashes"`;
 
   /** The columns of a task that is shown, in the order of `shownTask`; a live one and a finished one alike. */
   const shown = (
@@ -114,6 +125,33 @@ export function taskSql(schema: string) {
     /** The same for ids that are new and keys that are none: it need not look before it stores, and is quicker. */
     enqueueFresh: enqueue('', ''),
 
+    /** The same for many that are handed to nobody: all are stored, or it fails. */
+    enqueueBulk: `
+      WITH head AS MATERIALIZED (${head('')}
+      ), stored AS (
+        INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at")
+        SELECT (e->>0)::uuid, e->2, "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at"
+        FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e
+      )
+      SELECT NULL AS "stored", NULL AS "handed", NULL AS "handed_at",
+        (SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q)::int AS "told"`,
+
+    /**
+     * The same for one: $1 id, $2 payload, $3 queue, $4 name, $5 priority, $6 max retries, $7 timeout in ms, $8 due in ms,
+     * $9 due at, $10 worker to hand it to or null, $11 whether the queue's workers are woken. It is what an idle
+     * application waits for, and starts quickest.
+     */
+    enqueueOne: `
+      INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at",
+        "worker_id", "claim_seq", "attempt", "started_at")
+      SELECT $1::uuid, $2::jsonb, $3::text, $4::text, $5::smallint, $6::integer, $7::integer,
+        ${dueAt('$8', '$9::text')},
+        h."to", (h."to" IS NOT NULL)::int, (h."to" IS NOT NULL)::int, CASE WHEN h."to" IS NOT NULL THEN now() END
+      FROM (SELECT ${handedTo('$10::text', '$3::text')} AS "to" OFFSET 0) h
+      RETURNING 1 AS "stored", CASE WHEN "worker_id" IS NOT NULL THEN "id"::text END AS "handed",
+        ${millis('now()')} AS "handed_at",
+        CASE WHEN $11::boolean THEN pg_notify(${channel}, 'w0:' || "queue")::text END AS "told"`,
+
     /** $1 queues, $2 in how many milliseconds something falls due on each: wakes their workers. */
     notify: `
       SELECT count(pg_notify(${channel}, 'w' || i."in_ms" || ':' || i."queue"))
@@ -146,7 +184,7 @@ export function taskSql(schema: string) {
 
     /**
      * $1 worker, $2 queue, $3 names, $4 limit, $5 how many of them start at once; $6 priority, $7 microseconds since 1970
-     * and $8 id of the floor, or nulls.
+     * and $8 id of the floor, or nulls; $9 crashes that make a suspect, which is left alone.
      *
      * Reads task_ready in its order and stops after the limit: one range of it for each priority that is in use, highest
      * first, so that tasks that are not due yet cost nothing, however many there are. At the floor's priority it begins
@@ -179,7 +217,7 @@ export function taskSql(schema: string) {
         SELECT d."id", d."queue", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
           SELECT t."id", t."queue" FROM ${task} t
           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
-            AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[])
+            AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[]) AND t."crashes" < $9::int
             AND (t."scheduled_at", t."id") > (
               CASE WHEN level."priority" = $6::int THEN timestamptz 'epoch' + $7::float8 * interval '1 microsecond'
               ELSE '-infinity' END,
@@ -193,8 +231,27 @@ export function taskSql(schema: string) {
       SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
         "claimed_ahead" = due."place" > $5::bigint AND NOT t."claimed_ahead"
       FROM due WHERE t."id" = due."id" AND t."queue" = due."queue"
-      RETURNING t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries", t."timeout_ms",
-        t."claim_seq", ${micros('t."created_at"')} AS "created_at", ${micros('t."scheduled_at"')} AS "scheduled_at"`,
+      RETURNING ${claimed}`,
+
+    /**
+     * $1 worker, $2 queue, $3 names, $4 crashes that make a suspect, $5 how many tasks start at once: claims one. By
+     * task_crashed, which is all but empty.
+     */
+    claimSuspect: `
+      UPDATE ${task} t
+      SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
+        "claimed_ahead" = $5::bigint < 1 AND NOT t."claimed_ahead"
+      FROM (
+        SELECT t."id", t."queue" FROM ${task} t
+        WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."crashes" > 0 AND t."crashes" >= $4::int
+          AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[])
+          AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = $1::uuid AND w."lease_until" > now())
+          AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = $2 AND q."paused_at" IS NOT NULL)
+        ORDER BY t."scheduled_at", t."id"
+        LIMIT 1 FOR UPDATE OF t SKIP LOCKED
+      ) due
+      WHERE t."id" = due."id" AND t."queue" = due."queue"
+      RETURNING ${claimed}`,
 
     /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. */
     settleRemoved: `${end} RETURNING t."id"`,
@@ -245,7 +302,8 @@ export function taskSql(schema: string) {
       ), woken AS (
         ${wake('due')}
       )
-      SELECT r."id", woken.told FROM (SELECT "id" FROM ended UNION ALL SELECT "id" FROM back) r CROSS JOIN woken`,
+      SELECT r."id", r."end", woken.told FROM (SELECT "id", "end" FROM ended UNION ALL SELECT "id", 'ready' FROM back) r
+      CROSS JOIN woken`,
 
     /** $1 id, $2 host, $3 pid, $4 version, $5 queues as JSON, $6 lease in ms. */
     registerWorker: `

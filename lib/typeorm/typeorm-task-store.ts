@@ -2,7 +2,7 @@ import type { ClientConfig } from 'pg';
 import type { DataSource } from 'typeorm';
 import { delay } from '../engine/delay.js';
 import { cursorAfter, readPage } from '../engine/page-cursor.js';
-import type { ClaimedTask, NewTask, Stored, Task } from '../engine/task.js';
+import type { ClaimedTask, NewTask, Stored, Task, TaskState } from '../engine/task.js';
 import {
   type CancelOutcome,
   type ClaimRequest,
@@ -26,7 +26,8 @@ import { BackieError } from '../errors/backie.error.js';
 import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { ClaimFloors, type Floor } from './claim-floors.js';
 import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
-import { Database, type Statement, type TextRow } from './database.js';
+import { Database, type Statement } from './database.js';
+import { HotTableVacuum } from './hot-table.vacuum.js';
 import { defaultSchema } from './identifiers.js';
 import { migrate, type MigrationMode } from './migrate.js';
 import { isRefusal, isTransient, isUniqueViolation } from './postgres-errors.js';
@@ -34,8 +35,9 @@ import { PostgresLease } from './postgres-lease.js';
 import { PostgresNotifier } from './postgres-notifier.js';
 import { Permits } from './permits.js';
 import { Producer } from './producer.js';
-import { claimedTask, settlementJson, shownTask, text } from './task-row.js';
+import { claimedTask, settlementsJson, shownTask, text } from './task-row.js';
 import { taskSql } from './task.sql.js';
+import type { TextRow } from './text-query.js';
 
 export interface TypeOrmTaskStoreOptions {
   /**
@@ -55,6 +57,8 @@ export interface TypeOrmTaskStoreOptions {
 
 const rescueLimit = 1_000;
 const connectionsForLooks = 1;
+/** More than any task has. */
+const noCrashes = 2 ** 31 - 1;
 
 /** Keeps tasks in PostgreSQL, through a TypeORM DataSource whose connections are the store's own. */
 export class TypeOrmTaskStore extends TaskStore {
@@ -65,6 +69,7 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly appDataSource: DataSource | undefined;
   private readonly producer: Producer;
   private readonly floors = new ClaimFloors();
+  private readonly vacuum: HotTableVacuum;
   private readonly looks = new Permits(connectionsForLooks);
   private opened = false;
 
@@ -75,6 +80,7 @@ export class TypeOrmTaskStore extends TaskStore {
     const postgres = engineOptions(options.connection, this.schema);
     this.database = new Database(postgres);
     this.producer = new Producer(this.database, this.statements);
+    this.vacuum = new HotTableVacuum(this.database.run, this.schema);
     this.appDataSource = isDataSource(options.connection) ? options.connection : undefined;
     this.description = `PostgreSQL at ${describeTarget(postgres)}, schema ${JSON.stringify(this.schema)}`;
   }
@@ -134,28 +140,30 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
-    const { queue, limit } = request;
-    const floor = this.floors.of(queue, request.names);
-    const claimed = await this.claimFrom(floor, request);
-    if (!floor || claimed.length === limit) return claimed;
-    // A claim that comes back short tells its worker that the queue is empty, so that had better be true.
-    const startNow = Math.max(0, (request.startNow ?? limit) - claimed.length);
-    const below = await this.claimFrom(null, { ...request, limit: limit - claimed.length, startNow });
-    return [...claimed, ...below].toSorted(inClaimOrder);
+    if (!request.suspects?.takeOne) return this.claimOthers(request);
+    const { workerId, queue, names, limit, startNow = limit, suspects } = request;
+    const rows = await this.run('claimSuspect', [workerId, queue, names, suspects.crashes, startNow]);
+    const suspect = rows.map((row) => claimedTask(queue, row));
+    const rest = without(request, suspect.length);
+    // A failure must not lose the one that is held already: the worker asks for others again.
+    const others = rest.limit > 0 ? await this.claimOthers(rest).catch(throwUnless(suspect.length > 0)) : [];
+    return [...suspect, ...others];
   }
 
-  async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlySet<string>> {
+  async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlyMap<string, TaskState>> {
     if (settlements.some(({ kind }) => kind !== 'finish')) this.floors.reset();
-    const settled = new Set<string>();
-    for (const statement of ['settleRemoved', 'settleKept', 'settle'] as const) {
-      const own = settlements.filter((settlement) => statementOf(settlement) === statement);
-      if (own.length === 0) continue;
+    const settled = new Map<string, TaskState>();
+    for (const [statement, own] of byStatement(settlements)) {
       const values =
         statement === 'settle'
-          ? [`[${own.map(settlementJson).join(',')}]`]
-          : [own.map(({ id }) => id), own.map(({ queue }) => queue), own.map(({ claimSeq }) => claimSeq)];
-      for (const [id] of await this.run(statement, [workerId, ...values])) settled.add(text(id));
+          ? [settlementsJson(own)]
+          : [own.map(({ id }) => id), own.map(({ queue }) => queue), own.map(({ claimSeq }) => String(claimSeq))];
+      // Only what `settle` writes may have come out otherwise than as done.
+      for (const [id, state] of await this.run(statement, [workerId, ...values])) {
+        settled.set(text(id), (state as TaskState | undefined) ?? 'done');
+      }
     }
+    this.vacuum.count(settled.size);
     return settled;
   }
 
@@ -263,13 +271,24 @@ export class TypeOrmTaskStore extends TaskStore {
     return (await this.run('pausedQueues', [])).map(([name]) => text(name));
   }
 
+  private async claimOthers(request: ClaimRequest): Promise<ClaimedTask[]> {
+    const { queue, names, limit } = request;
+    const floor = this.floors.of(queue, names);
+    const claimed = await this.claimFrom(floor, request);
+    if (!floor || claimed.length === limit) return claimed;
+    // A claim that comes back short tells its worker that the queue is empty, so that had better be true.
+    const below = await this.claimFrom(null, without(request, claimed.length));
+    return [...claimed, ...below].toSorted(inClaimOrder);
+  }
+
   private async claimFrom(
     floor: Floor | null,
-    { workerId, queue, names, limit, startNow = limit }: ClaimRequest,
+    { workerId, queue, names, limit, startNow = limit, suspects }: ClaimRequest,
   ): Promise<ClaimedTask[]> {
     const sentAt = performance.now();
     const place = [floor?.priority ?? null, floor?.scheduledAt ?? null, floor?.id ?? null];
-    const rows = await this.run('claim', [workerId, queue, names, limit, startNow, ...place]);
+    const crashes = suspects?.crashes ?? noCrashes;
+    const rows = await this.run('claim', [workerId, queue, names, limit, startNow, ...place, crashes]);
     // UPDATE … RETURNING knows no order.
     const claimed = rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
     const last = claimed.length === limit ? claimed.at(-1) : undefined;
@@ -329,9 +348,32 @@ function namedStatements(schema: string) {
 
 /** Most tasks simply end; what happens to the others is decided row by row. */
 function statementOf(settlement: Settlement): 'settleRemoved' | 'settleKept' | 'settle' {
-  if (settlement.kind !== 'finish') return 'settle';
-  if (!settlement.keep) return 'settleRemoved';
-  return settlement.state === 'done' && !settlement.attempt ? 'settleKept' : 'settle';
+  if (settlement.kind !== 'finish' || settlement.state !== 'done' || settlement.attempt) return 'settle';
+  return settlement.keep ? 'settleKept' : 'settleRemoved';
+}
+
+function byStatement(settlements: readonly Settlement[]): Map<ReturnType<typeof statementOf>, Settlement[]> {
+  const groups = new Map<ReturnType<typeof statementOf>, Settlement[]>();
+  for (const settlement of settlements) {
+    const statement = statementOf(settlement);
+    const group = groups.get(statement);
+    if (group) group.push(settlement);
+    else groups.set(statement, [settlement]);
+  }
+  return groups;
+}
+
+/** What is left of a request when so many have been claimed. */
+function without(request: ClaimRequest, claimed: number): ClaimRequest {
+  const { limit, startNow = limit } = request;
+  return { ...request, limit: limit - claimed, startNow: Math.max(0, startNow - claimed) };
+}
+
+function throwUnless(forgiven: boolean): (error: unknown) => ClaimedTask[] {
+  return (error) => {
+    if (!forgiven) throw error;
+    return [];
+  };
 }
 
 function inClaimOrder(a: ClaimedTask, b: ClaimedTask): number {

@@ -1,5 +1,5 @@
 /** NOTIFY takes a lock on the whole database server at commit, so under load each queue gets one only so often. */
-const shortestGapMs = 20;
+const shortestGapMs = 5;
 const mostQueues = 1_000;
 
 /**

@@ -3,6 +3,7 @@ import {
   StoreClosedError,
   UniqueKeyTakenError,
   type ClaimedTask,
+  type ClaimRequest,
   type Lease,
   type NewTask,
   type Settlement,
@@ -83,7 +84,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
       return claimed[0];
     };
     const settle = async (worker: Lease, ...settlements: Settlement[]): Promise<string[]> =>
-      [...(await store.settle(worker.workerId, settlements))].toSorted();
+      [...(await store.settle(worker.workerId, settlements)).keys()].toSorted();
     const rescue = async (options: { maxCrashes?: number; removeFailedOf?: readonly string[] } = {}) =>
       (await store.rescue({ leaseMs: 0, maxCrashes: 3, removeFailedOf: [], ...options })).filter(
         (rescued) => rescued.queue === queue,
@@ -555,7 +556,191 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
       });
     });
 
+    describe('claim with suspects', () => {
+      /** Tasks that as many workers have died with, by id. */
+      const crashedTasks = async (count: number, fields: Partial<NewTask> = {}, times = 1): Promise<string[]> => {
+        const tasks = Array.from({ length: count }, (_, i) => task({ due: dueAt(i), ...fields }));
+        await store.enqueue(tasks);
+        for (let n = 0; n < times; n++) {
+          const worker = await lease(mortal);
+          expect(await claim(worker)).toHaveLength(count);
+          await subject.expireLease(worker.workerId);
+          expect(await rescue({ maxCrashes: 100 })).toHaveLength(count);
+        }
+        return tasks.map(({ id }) => id);
+      };
+      const claimWith = async (
+        worker: Lease,
+        suspects?: ClaimRequest['suspects'],
+        fields: Partial<ClaimRequest> = {},
+      ): Promise<ClaimedTask[]> =>
+        store.claim({ workerId: worker.workerId, queue, names: ['work'], limit: 100, suspects, ...fields });
+      const ids = (claimed: readonly ClaimedTask[]) => claimed.map(({ id }) => id);
+      const takeOne = { crashes: 1, takeOne: true };
+      const takeNone = { crashes: 1, takeOne: false };
+
+      it('says how many workers have died with each task', async () => {
+        await crashedTasks(1, {}, 2);
+        await add();
+        expect((await claimWith(await lease())).map(({ crashes }) => crashes)).toEqual([2, 0]);
+      });
+
+      it('takes one at most, before all others, the one that is due first', async () => {
+        const suspects = await crashedTasks(3);
+        const urgent = await add({ priority: 5 });
+        const late = await add({ due: dueAt(10) });
+        const worker = await lease();
+        expect(ids(await claimWith(worker, takeOne))).toEqual([suspects[0], urgent, late]);
+        expect(ids(await claimWith(worker, takeOne))).toEqual([suspects[1]]);
+        const [last] = await claimWith(worker, takeOne);
+        expect(last).toMatchObject({ id: suspects[2], crashes: 1, attempt: 2, claimSeq: 2, payload: {} });
+        expect(await claimWith(worker, takeOne)).toEqual([]);
+      });
+
+      it('takes no more than the limit with it, be that one', async () => {
+        const [first] = await crashedTasks(2);
+        const others = [await add({ due: dueAt(10) }), await add({ due: dueAt(11) })];
+        const worker = await lease();
+        expect(ids(await claimWith(worker, takeOne, { limit: 1 }))).toEqual([first]);
+        expect(ids(await claimWith(worker, takeNone, { limit: 1 }))).toEqual([others[0]]);
+        const rest = await claimWith(worker, takeOne, { limit: 2 });
+        expect(rest).toHaveLength(2);
+        expect(ids(rest)).toContain(others[1]);
+      });
+
+      it('takes none, however urgent, and whoever asks next without suspects takes all alike', async () => {
+        const suspects = await crashedTasks(2, { priority: 9 });
+        const other = await add();
+        const worker = await lease();
+        expect(ids(await claimWith(worker, takeNone))).toEqual([other]);
+        expect(await claimWith(worker, takeNone)).toEqual([]);
+        const [one, two] = [await add({ priority: 10 }), await add({ priority: 8 })];
+        expect(ids(await claimWith(worker))).toEqual([one, ...suspects, two]);
+      });
+
+      it('takes tasks that fewer workers have died with like any other', async () => {
+        const suspects = await crashedTasks(2, {}, 2);
+        const worker = await lease();
+        const atThree = { crashes: 3, takeOne: false };
+        expect(ids(await claimWith(worker, atThree))).toEqual(suspects);
+      });
+
+      it('finds the others when there is no suspect', async () => {
+        const other = await add();
+        expect(ids(await claimWith(await lease(), takeOne))).toEqual([other]);
+      });
+
+      it('leaves suspects alone that are not due, that have other names, and those of other queues', async () => {
+        const [first] = await crashedTasks(1);
+        const worker = await lease();
+        expect(await claimWith(worker, takeOne, { names: ['another'] })).toEqual([]);
+        expect(await claimWith(worker, takeOne, { queue: `${queue}-other` })).toEqual([]);
+        const [claimed] = await claimWith(worker, takeOne);
+        expect(claimed.id).toBe(first);
+        await settle(worker, retry(claimed, hourMs));
+        expect(await claimWith(worker, takeOne)).toEqual([]);
+      });
+
+      it('gives none from a paused queue, nor to a worker whose lease is over', async () => {
+        const [first] = await crashedTasks(1);
+        const [worker, dead] = [await lease(), await lease(mortal)];
+        await subject.expireLease(dead.workerId);
+        expect(await claimWith(dead, takeOne)).toEqual([]);
+        await store.pause(queue);
+        expect(await claimWith(worker, takeOne)).toEqual([]);
+        await store.resume(queue);
+        expect(ids(await claimWith(worker, takeOne))).toEqual([first]);
+      });
+
+      it('counts no crash against a suspect that was only claimed ahead', async () => {
+        const [first] = await crashedTasks(1);
+        const worker = await lease(mortal);
+        expect(ids(await claimWith(worker, takeOne, { startNow: 0 }))).toEqual([first]);
+        await subject.expireLease(worker.workerId);
+        await rescue();
+        expect(await found(first)).toMatchObject({ state: 'ready', crashes: 1 });
+      });
+
+      it('counts the suspect among those that start now', async () => {
+        const [first] = await crashedTasks(1);
+        const [second, ahead] = [await add({ due: dueAt(10) }), await add({ due: dueAt(11) })];
+        const worker = await lease(mortal);
+        expect(ids(await claimWith(worker, takeOne, { startNow: 2 }))).toEqual([first, second, ahead]);
+        await subject.expireLease(worker.workerId);
+        await rescue();
+        expect(await found(first)).toMatchObject({ crashes: 2 });
+        expect(await found(second)).toMatchObject({ crashes: 1 });
+        expect(await found(ahead)).toMatchObject({ crashes: 0 });
+      });
+
+      it('never hands one suspect to two workers, nor two to one claim', async () => {
+        await race(async () => {
+          const suspects = await crashedTasks(6);
+          const workers = await Promise.all(Array.from({ length: 10 }, () => lease()));
+          const claims = await Promise.all(workers.map((worker) => claimWith(worker, takeOne)));
+          for (const claimed of claims) expect(claimed.length).toBeLessThanOrEqual(1);
+          const taken = claims.flat();
+          expect(new Set(ids(taken)).size).toBe(taken.length);
+          await Promise.all(
+            claims.map((claimed, i) => settle(workers[i], ...claimed.map((one) => finish(one, { keep: false })))),
+          );
+          for (const id of suspects) await store.remove(id);
+        });
+      });
+    });
+
     describe('settle', () => {
+      it('answers the state that each task is in now', async () => {
+        const worker = await lease();
+        await store.enqueue(Array.from({ length: 8 }, () => task()));
+        const [done, gone, failed, failedGone, cancelled, back, again, stale] = await claim(worker);
+        const settled = await store.settle(worker.workerId, [
+          finish(done),
+          finish(gone, { keep: false }),
+          finish(failed, { state: 'failed' }),
+          finish(failedGone, { state: 'failed', keep: false }),
+          finish(cancelled, { state: 'cancelled' }),
+          release(back),
+          retry(again, hourMs),
+          finish({ ...stale, claimSeq: stale.claimSeq - 1 }),
+        ]);
+        expect(settled).toEqual(
+          new Map([
+            [done.id, 'done'],
+            [gone.id, 'done'],
+            [failed.id, 'failed'],
+            [failedGone.id, 'failed'],
+            [cancelled.id, 'cancelled'],
+            [back.id, 'ready'],
+            [again.id, 'ready'],
+          ]),
+        );
+      });
+
+      it.each([
+        ['kept', keep],
+        ['forgotten', drop],
+      ] as const)('answers that a task is cancelled, %s, when a wish to cancel has overtaken it', async (_, kept) => {
+        const worker = await lease();
+        await store.enqueue([task(), task(), task(), task()]);
+        const [retried, released, done, gone] = await claim(worker);
+        for (const { id } of [retried, released, done, gone]) await store.cancel(id, kept);
+        const settled = await store.settle(worker.workerId, [
+          retry(retried, 0),
+          release(released),
+          finish(done),
+          finish(gone, { keep: false }),
+        ]);
+        expect(settled).toEqual(
+          new Map([
+            [retried.id, 'cancelled'],
+            [released.id, 'cancelled'],
+            [done.id, 'done'],
+            [gone.id, 'done'],
+          ]),
+        );
+      });
+
       it.each(['done', 'failed', 'cancelled'] as const)(
         'ends a task as %s and keeps it when told to',
         async (state) => {

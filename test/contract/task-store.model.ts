@@ -234,18 +234,19 @@ class World {
   private async settle({ workerId }: Lease, how: readonly How[]): Promise<void> {
     const running = [...this.tasks.values()].filter(({ state }) => state === 'running');
     const settlements = new Map<string, Settlement>();
-    const expected = new Set<string>();
+    const expected = new Map<string, TaskState>();
     for (const one of running.length ? how : []) {
       const task = running[one.pick % running.length];
       if (settlements.has(task.id)) continue;
       settlements.set(task.id, this.settlement(task, one));
       if (one.stale || task.workerId !== workerId) continue;
-      expected.add(task.id);
+      const back = task.keepCancelled === null ? 'ready' : 'cancelled';
+      expected.set(task.id, one.kind === 'finish' ? one.state : back);
       this.applySettlement(task, one);
     }
     const settled = await this.store.settle(workerId, [...settlements.values()]);
-    expect(new Set(settled)).toEqual(expected);
-    for (const id of expected) await this.learnDueTime(id);
+    expect(settled).toEqual(expected);
+    for (const id of expected.keys()) await this.learnDueTime(id);
   }
 
   private settlement(task: ModelTask, { kind, state, keep, delayMs, stale }: How): Settlement {

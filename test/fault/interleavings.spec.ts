@@ -89,7 +89,7 @@ describe('Interleavings of claim, settle and rescue', () => {
     const [late] = await held;
     const [rescued] = await rescue(other);
     expect(rescued).toMatchObject({ id: late.id, crashes: 1 });
-    expect(await one.settle(mine.workerId, [finish(late)])).toEqual(new Set());
+    expect(await one.settle(mine.workerId, [finish(late)])).toEqual(new Map());
     const [again] = await claim(other, theirs);
     expect(again).toMatchObject({ id: late.id, claimSeq: late.claimSeq + 1 });
   });
@@ -105,7 +105,7 @@ describe('Interleavings of claim, settle and rescue', () => {
     await gates.blocked('one');
     await gate.open();
     expect(await rescuing).toHaveLength(1);
-    expect(await settling).toEqual(new Set());
+    expect(await settling).toEqual(new Map());
     expect(await one.find(claimed[0].id)).toMatchObject({ state: 'ready', crashes: 1 });
   });
 
@@ -118,7 +118,7 @@ describe('Interleavings of claim, settle and rescue', () => {
     await expire(lease);
     expect(await rescue(other)).toEqual([]);
     await gate.open();
-    expect(await settling).toEqual(new Set([claimed[0].id]));
+    expect(await settling).toEqual(new Map([[claimed[0].id, 'done']]));
     expect(await rescue(other)).toEqual([]);
     expect(await one.find(claimed[0].id)).toMatchObject({ state: 'done', crashes: 0 });
   });
@@ -132,10 +132,10 @@ describe('Interleavings of claim, settle and rescue', () => {
     const gate = await gates.close('other:UPDATE:task');
     const claiming = claim(other, theirs);
     await gate.reached();
-    expect(await one.settle(lease.workerId, [finish(claimed[0], { state: 'failed' })])).toEqual(new Set());
+    expect(await one.settle(lease.workerId, [finish(claimed[0], { state: 'failed' })])).toEqual(new Map());
     await gate.open();
     const [successor] = await claiming;
-    expect(await other.settle(theirs.workerId, [finish(successor)])).toEqual(new Set([successor.id]));
+    expect(await other.settle(theirs.workerId, [finish(successor)])).toEqual(new Map([[successor.id, 'done']]));
     expect(await other.find(successor.id)).toMatchObject({ state: 'done' });
   });
 
@@ -144,8 +144,8 @@ describe('Interleavings of claim, settle and rescue', () => {
     const { lease, claimed } = await claimedByOne();
     await one.settle(lease.workerId, [retry(claimed[0], 0)]);
     const [again] = await claim(one, lease);
-    expect(await one.settle(lease.workerId, [finish(claimed[0])])).toEqual(new Set());
-    expect(await one.settle(lease.workerId, [finish(again)])).toEqual(new Set([again.id]));
+    expect(await one.settle(lease.workerId, [finish(claimed[0])])).toEqual(new Map());
+    expect(await one.settle(lease.workerId, [finish(again)])).toEqual(new Map([[again.id, 'done']]));
   });
 
   it('settles opposed batches of the same tasks without a deadlock', async () => {
@@ -161,7 +161,7 @@ describe('Interleavings of claim, settle and rescue', () => {
     await Promise.all([gates.blocked('one'), gates.blocked('other')]);
     await middle.release();
     const startedAt = performance.now();
-    const settled = (await Promise.all(settling)).flatMap((ids) => [...ids]);
+    const settled = (await Promise.all(settling)).flatMap((states) => [...states.keys()]);
     expect(performance.now() - startedAt).toBeLessThan(10_000);
     expect(settled.toSorted()).toEqual(settlements.map(({ id }) => id));
   });
@@ -176,7 +176,7 @@ describe('Interleavings of claim, settle and rescue', () => {
     await Promise.all([gates.blocked('one'), gates.blocked('other')]);
     await middle.release();
     const startedAt = performance.now();
-    const settled = (await Promise.all(settling)).flatMap((ids) => [...ids]);
+    const settled = (await Promise.all(settling)).flatMap((states) => [...states.keys()]);
     expect(performance.now() - startedAt).toBeLessThan(10_000);
     expect(settled.toSorted()).toEqual(settlements.map(({ id }) => id));
   });
@@ -191,7 +191,7 @@ describe('Interleavings of claim, settle and rescue', () => {
     await gates.blocked('one');
     await gate.open();
     expect(await cancelling).toBe('requested');
-    expect(await settling).toEqual(new Set([claimed[0].id]));
+    expect(await settling).toEqual(new Map([[claimed[0].id, 'cancelled']]));
     expect(await one.find(claimed[0].id)).toMatchObject({ state: 'cancelled' });
   });
 

@@ -15,7 +15,11 @@ class FakeWorker {
   running = 1;
   pendingSince = Infinity;
   readonly held = new Set<string>();
-  readonly cancel = vi.fn<(id: string) => void>();
+  readonly cancel = vi.fn<QueueWorker['cancel']>();
+
+  holds(id: string): boolean {
+    return this.held.has(id);
+  }
 
   collectHeld(into: Set<string>): void {
     for (const id of this.held) into.add(id);
@@ -38,7 +42,7 @@ describe('an audit', () => {
     held = lease;
     [worker, other] = [new FakeWorker(), new FakeWorker()];
     holdings = vi.fn<TaskStore['holdings']>(async () => []);
-    settle = vi.fn<Settler['settle']>(async () => 'settled');
+    settle = vi.fn<Settler['settle']>(async () => 'ready');
     audit = new Audit(
       { holdings } as unknown as TaskStore,
       { settle } as unknown as Settler,
@@ -59,12 +63,52 @@ describe('an audit', () => {
 
   it('cancels what somebody wants cancelled, at the first look', async () => {
     worker.held.add('a');
-    holdings.mockResolvedValue([holding('a', { cancelRequested: true }), holding('b')]);
+    holdings.mockResolvedValue([holding('a', { cancelRequested: true, claimSeq: 3 }), holding('b')]);
     await check();
     expect(holdings).toHaveBeenCalledExactlyOnceWith('worker');
-    expect(worker.cancel.mock.calls).toEqual([['a']]);
-    expect(other.cancel.mock.calls).toEqual([['a']]);
+    const attempt = { id: 'a', queue: 'default', claimSeq: 3 };
+    expect(worker.cancel.mock.calls).toEqual([[attempt]]);
+    expect(other.cancel.mock.calls).toEqual([[attempt]]);
     expect(settle).not.toHaveBeenCalled();
+  });
+
+  it('looks at once when it is told of a wish to cancel what is held here, and cancels that attempt', async () => {
+    worker.held.add('a');
+    holdings.mockResolvedValue([holding('a', { cancelRequested: true, claimSeq: 2 })]);
+    audit.cancelRequested('a');
+    await ticks();
+    expect(worker.cancel.mock.calls).toEqual([[{ id: 'a', queue: 'default', claimSeq: 2 }]]);
+  });
+
+  it('cancels nothing for a wish that the store does not know of, as one for an attempt that is over', async () => {
+    worker.held.add('a');
+    holdings.mockResolvedValue([holding('a', { claimSeq: 2 })]);
+    audit.cancelRequested('a');
+    await ticks();
+    expect(holdings).toHaveBeenCalledOnce();
+    expect(worker.cancel).not.toHaveBeenCalled();
+  });
+
+  it('does not look for a wish to cancel what another process holds', async () => {
+    worker.held.add('a');
+    audit.cancelRequested('b');
+    await ticks();
+    expect(holdings).not.toHaveBeenCalled();
+  });
+
+  it('looks once more when wishes to cancel come while it looks, however many', async () => {
+    other.held.add('a');
+    const answer = deferred<Holding[]>();
+    holdings.mockReturnValueOnce(answer.promise);
+    holdings.mockResolvedValue([holding('a', { cancelRequested: true })]);
+    void audit.check();
+    for (let i = 0; i < 3; i++) audit.cancelRequested('a');
+    expect(holdings).toHaveBeenCalledOnce();
+    // From before the wish.
+    answer.resolve([holding('a')]);
+    await ticks();
+    expect(holdings).toHaveBeenCalledTimes(2);
+    expect(other.cancel).toHaveBeenCalledOnce();
   });
 
   it('gives back what is unknown here at two looks in a row', async () => {

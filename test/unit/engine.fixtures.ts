@@ -15,6 +15,7 @@ export function claimedTask(fields: Partial<ClaimedTask> = {}): ClaimedTask {
     priority: 0,
     attempt: 1,
     retries: 0,
+    crashes: 0,
     maxRetries: null,
     timeoutMs: null,
     claimSeq: 1,

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CurrentTask } from '../../lib/engine/current-task.js';
 import { Execution } from '../../lib/engine/execution.js';
+import type { Outcome } from '../../lib/engine/settlement.js';
 import type { TaskHandler } from '../../lib/engine/task-definition.js';
 import {
   LeaseLostError,
@@ -13,12 +14,15 @@ import { claimedTask, deferred, isSettled, ticks } from './engine.fixtures.js';
 
 const timeoutMs = 1_000;
 const execute = () => new Execution(claimedTask(), { maxRetries: 3, timeoutMs });
+/** Runs it and tells the outcome. */
+const outcomeOf = (execution: Execution, handler: TaskHandler) =>
+  new Promise<Outcome>((resolve) => execution.run(handler, resolve));
 const forever = () => new Promise<never>(() => {});
 
 /** Runs a handler that never settles and gives what it was handed. */
 function start(execution: Execution) {
   let current!: CurrentTask;
-  const over = execution.run((_, task) => {
+  const over = outcomeOf(execution, (_, task) => {
     current = task;
     return forever();
   });
@@ -64,14 +68,14 @@ describe('an execution', () => {
       { kind: 'threw', error: expect.any(LeaseLostError) as unknown },
     ],
   ])('tells that its handler %s, and leaves no timer behind', async (_, handler, outcome) => {
-    expect(await execute().run(handler)).toEqual(outcome);
+    expect(await outcomeOf(execute(), handler)).toEqual(outcome);
     expect(vi.getTimerCount()).toBe(0);
   });
 
   it('calls its handler at once, with the payload and the task as it is', async () => {
     const task = claimedTask({ payload: { a: 1 }, attempt: 4, retries: 2, claimSeq: 9, createdAt: 5, scheduledAt: 6 });
     const handler = vi.fn();
-    void new Execution(task, { maxRetries: 7, timeoutMs }).run(handler);
+    void outcomeOf(new Execution(task, { maxRetries: 7, timeoutMs }), handler);
     expect(handler).toHaveBeenCalledOnce();
     const [payload, current] = handler.mock.calls[0] as [unknown, CurrentTask];
     expect(payload).toEqual({ a: 1 });
@@ -144,7 +148,7 @@ describe('an execution', () => {
 
   it('gives a signal that is not aborted to a handler that asks for it after it has returned', async () => {
     let current!: CurrentTask;
-    await execute().run((_, task) => {
+    await outcomeOf(execute(), (_, task) => {
       current = task;
     });
     expect(current.signal.aborted).toBe(false);
@@ -152,7 +156,8 @@ describe('an execution', () => {
 
   it('keeps its outcome when a listener of its signal makes the handler return', async () => {
     const execution = execute();
-    const over = execution.run(
+    const over = outcomeOf(
+      execution,
       (_, task) => new Promise<void>((resolve) => task.signal.addEventListener('abort', () => resolve())),
     );
     execution.cancel();
@@ -163,7 +168,7 @@ describe('an execution', () => {
     const execution = execute();
     execution.interrupt();
     const handler = vi.fn();
-    expect(await execution.run(handler)).toEqual({ kind: 'interrupted' });
+    expect(await outcomeOf(execution, handler)).toEqual({ kind: 'interrupted' });
     expect(handler).not.toHaveBeenCalled();
     expect(vi.getTimerCount()).toBe(0);
   });
@@ -176,7 +181,7 @@ describe('an execution', () => {
         const execution = execute();
         const handler = deferred();
         let current!: CurrentTask;
-        const over = execution.run((_, task) => {
+        const over = outcomeOf(execution, (_, task) => {
           current = task;
           if (early) void task.signal;
           return handler.promise;
@@ -219,7 +224,7 @@ describe('a handler that goes on after its execution is over', () => {
     try {
       const execution = execute();
       const handler = deferred();
-      const over = execution.run(() => handler.promise);
+      const over = outcomeOf(execution, () => handler.promise);
       execution.cancel();
       expect(await over).toMatchObject({ kind: 'cancelled' });
       handler.reject(new Error('too late'));

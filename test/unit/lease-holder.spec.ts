@@ -9,16 +9,18 @@ describe('a lease holder', () => {
   let lease: ReturnType<typeof vi.fn<(worker: WorkerIdentity, terms: LeaseTerms, events: LeaseEvents) => unknown>>;
   const lost: Lease[] = [];
   const failures: string[] = [];
+  const warnings: string[] = [];
   let holder: LeaseHolder;
   let workers = 0;
 
   beforeEach(() => {
     vi.useFakeTimers();
-    lost.length = failures.length = workers = 0;
+    lost.length = failures.length = warnings.length = workers = 0;
     lease = vi.fn((worker: WorkerIdentity) => Promise.resolve(new FakeLease(worker.id)));
     holder = new LeaseHolder({ lease } as unknown as TaskStore, terms, () => identity(`worker-${++workers}`), {
       lost: (one) => lost.push(one),
       failed: (doing, error) => failures.push(`${doing}: ${String(error)}`),
+      weakened: (reason) => warnings.push(reason),
     });
   });
 
@@ -115,6 +117,14 @@ describe('a lease holder', () => {
     await holder.begin();
     eventsOf(1).renewalFailed(new Error('late'));
     expect(failures).toEqual(['renew the lease: Error: late']);
+    expect(holder.lease?.workerId).toBe('worker-1');
+  });
+
+  it('passes on why a lease is less protected than usual, and takes it for no failure', async () => {
+    await holder.begin();
+    eventsOf(1).weakened?.('no thread');
+    expect(warnings).toEqual(['no thread']);
+    expect(failures).toEqual([]);
     expect(holder.lease?.workerId).toBe('worker-1');
   });
 

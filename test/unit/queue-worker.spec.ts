@@ -3,9 +3,10 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Backoff } from '../../lib/engine/backoff.js';
 import type { CurrentTask } from '../../lib/engine/current-task.js';
 import { QueueWorker, type QueueWorkerContext } from '../../lib/engine/queue-worker.js';
-import { Settler } from '../../lib/engine/settler.js';
+import { Settler, type Settling, type Verdict } from '../../lib/engine/settler.js';
+import { Suspects } from '../../lib/engine/suspects.js';
 import type { QueueDefinition, TaskDefinition } from '../../lib/engine/task-definition.js';
-import type { ClaimRequest, Lease } from '../../lib/engine/task-store.js';
+import type { ClaimRequest, Lease, SettledClaim } from '../../lib/engine/task-store.js';
 import { MemoryTaskStore } from '../../lib/memory/memory-task-store.js';
 import {
   claimedTask,
@@ -50,10 +51,20 @@ async function setUp(
     lease: () => Promise.resolve(lease),
     hinted: () => false,
     starting,
+    suspects: new Suspects(0, () => {}),
+    answered: () => {},
     failed: (doing, error) => failures.push(`${doing}: ${String(error)}`),
     ...context,
   });
   return { store, claim, recorder, lease, failures, starting, worker };
+}
+
+/** A settler that answers as the test says, and is overloaded when it says so. */
+function fakeSettler(verdict: Verdict) {
+  const settle = vi.fn<Settler['settle']>(async () => verdict);
+  const write = (settling: Settling) =>
+    void settle(settling.lease, settling.settlement).then((state) => settling.written(state));
+  return { overloaded: false, idle: forever, settle, write };
 }
 
 describe('a queue worker', () => {
@@ -216,7 +227,7 @@ describe('a queue worker', () => {
 
   it('pauses while the settler is overloaded, and goes on when that is idle', async () => {
     const idle = deferred();
-    const settler = { overloaded: true, idle: () => idle.promise, settle: async () => 'settled' as const };
+    const settler = { overloaded: true, idle: () => idle.promise, settle: async () => 'done' as const };
     const { store, claim, worker } = await setUp(
       [definition(() => {})],
       {},
@@ -231,6 +242,191 @@ describe('a queue worker', () => {
     await ticks();
     expect(claim).toHaveBeenCalled();
     await worker.stop();
+  });
+
+  describe('while outcomes cannot be written', () => {
+    /** A worker with one slot, one task that ends after a while and one that waits behind it, claimed ahead. */
+    async function waiting() {
+      const settler = fakeSettler('done');
+      const lease = new FakeLease();
+      const setup = await setUp(
+        [definition((payload) => sleep(payload as number))],
+        { concurrency: 1, pollIntervalMs: hourMs },
+        { settler: settler as unknown as Settler, lease: async () => lease },
+      );
+      const [first, second] = [claimedTask({ payload: 50 }), claimedTask({ payload: 50 })];
+      setup.claim.mockResolvedValueOnce([first, second]);
+      setup.worker.start();
+      await ticks();
+      const started = () => setup.recorder.of('started').map(({ id }) => id);
+      expect([setup.worker.running, setup.worker.prefetched]).toEqual([1, 1]);
+      return { ...setup, settler, lease, first, second, started };
+    }
+
+    it('starts nothing, and what waits once they can be', async () => {
+      const { worker, settler, first, second, started } = await waiting();
+      const answer = deferred<'done'>();
+      settler.settle.mockReturnValueOnce(answer.promise);
+      settler.overloaded = true;
+      await vi.advanceTimersByTimeAsync(100);
+      expect(worker.running).toBe(0);
+      expect(started()).toEqual([first.id]);
+      settler.overloaded = false;
+      answer.resolve('done');
+      await ticks();
+      expect(started()).toEqual([first.id, second.id]);
+      await vi.advanceTimersByTimeAsync(50);
+      await worker.stop();
+    });
+
+    it('gives back what waits too long', async () => {
+      const { worker, settler, lease, first, second, started } = await waiting();
+      settler.settle.mockReturnValueOnce(forever());
+      settler.overloaded = true;
+      await vi.advanceTimersByTimeAsync(450);
+      expect(settler.settle.mock.lastCall).toEqual([
+        lease,
+        { kind: 'release', id: second.id, queue: 'default', claimSeq: 1 },
+      ]);
+      expect([worker.running, worker.prefetched]).toEqual([0, 0]);
+      expect(started()).toEqual([first.id]);
+      await worker.stop();
+    });
+
+    it('keeps no slot for a task that is being enqueued, and does not start one that comes', async () => {
+      const settler = fakeSettler('ready');
+      const handler = vi.fn();
+      const { worker, lease } = await setUp(
+        [definition(handler)],
+        { pollIntervalMs: hourMs },
+        { settler: settler as unknown as Settler },
+      );
+      worker.start();
+      await ticks();
+      const since = worker.reserve('work')!;
+      settler.overloaded = true;
+      expect(worker.reserve('work')).toBeUndefined();
+      worker.accept(since, claimedTask(), lease);
+      await ticks();
+      expect(handler).not.toHaveBeenCalled();
+      await worker.stop();
+    });
+  });
+
+  describe('holds one suspect of crashes at a time', () => {
+    async function suspected(handler: TaskDefinition['handler'], queue: Partial<QueueDefinition> = {}) {
+      const workers: QueueWorker[] = [];
+      const suspects = new Suspects(2, () => workers.forEach((one) => one.lookForSuspects()));
+      const setup = await setUp([definition(handler)], { pollIntervalMs: 1_000, ...queue }, { suspects });
+      workers.push(setup.worker);
+      const asked = () => setup.claim.mock.calls.map(([request]) => request.suspects?.takeOne);
+      return { ...setup, suspects, asked };
+    }
+
+    it('which it asks for once a poll interval', async () => {
+      vi.spyOn(Math, 'random').mockReturnValue(0.5);
+      const { worker, claim, asked } = await suspected(() => {});
+      worker.start();
+      await ticks();
+      expect(claim.mock.lastCall![0].suspects).toEqual({ crashes: 2, takeOne: true });
+      worker.wake();
+      await ticks();
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(asked()).toEqual([true, false, true]);
+      await worker.stop();
+      vi.restoreAllMocks();
+    });
+
+    it('and asks for the next at once when that one is over and written', async () => {
+      const gate = deferred();
+      const { worker, claim, asked } = await suspected(() => gate.promise, { pollIntervalMs: hourMs });
+      claim.mockResolvedValueOnce([claimedTask({ crashes: 2 })]);
+      worker.start();
+      await ticks();
+      worker.wake();
+      await ticks();
+      gate.resolve();
+      await ticks();
+      expect(asked()).toEqual([true, false, true]);
+      await worker.stop();
+    });
+
+    it('and asks for none as long as that one runs', async () => {
+      const { worker, claim, asked } = await suspected(forever, { pollIntervalMs: 10_000 });
+      claim.mockResolvedValueOnce([claimedTask({ crashes: 2 })]);
+      worker.start();
+      await vi.advanceTimersByTimeAsync(100_000);
+      expect(asked().length).toBeGreaterThan(5);
+      expect(asked().slice(1)).not.toContain(true);
+      await worker.stop();
+    });
+
+    it('and has its turn at its next claim when another queue was just asking', async () => {
+      const { worker, suspects, asked } = await suspected(() => {}, { pollIntervalMs: hourMs });
+      const other = suspects.ask();
+      worker.start();
+      await ticks();
+      suspects.claimed(other, []);
+      worker.wake();
+      await ticks();
+      expect(asked()).toEqual([false, true]);
+      await worker.stop();
+    });
+
+    it('and asks again when the claim failed', async () => {
+      const { worker, claim, asked } = await suspected(() => {});
+      claim.mockRejectedValueOnce(new Error('no answer'));
+      worker.start();
+      await vi.advanceTimersByTimeAsync(2_500);
+      expect(asked().filter(Boolean).length).toBeGreaterThan(1);
+      await worker.stop();
+    });
+
+    it.each<[string, (worker: QueueWorker, lease: Lease, task: SettledClaim) => unknown]>([
+      ['is given back at a stop', (worker) => void worker.stop()],
+      ['is lost with its lease', (worker, lease) => worker.lose(lease)],
+      ['is cancelled', (worker, _, task) => worker.cancel(task)],
+    ])('and none once the one that waits here %s', async (_, end) => {
+      const settler = fakeSettler('ready');
+      const suspects = new Suspects(2, () => {});
+      const { worker, claim, lease } = await setUp(
+        [definition(forever)],
+        { concurrency: 1, pollIntervalMs: hourMs },
+        { suspects, settler: settler as unknown as Settler },
+      );
+      const task = claimedTask({ crashes: 2 });
+      claim.mockImplementationOnce(async () => {
+        settler.overloaded = true;
+        return [task];
+      });
+      worker.start();
+      await ticks();
+      expect(worker.prefetched).toBe(1);
+      expect(suspects.ask()?.takeOne).toBe(false);
+      end(worker, lease, task);
+      await ticks();
+      expect(worker.prefetched).toBe(0);
+      expect(suspects.ask()?.takeOne).toBe(true);
+      await worker.stop();
+    });
+
+    it('and none that came when its lease had ended', async () => {
+      const lease = new FakeLease();
+      const suspects = new Suspects(2, () => {});
+      const { worker, claim } = await setUp(
+        [definition(forever)],
+        { pollIntervalMs: hourMs },
+        { suspects, lease: async () => lease },
+      );
+      claim.mockImplementationOnce(async () => {
+        lease.remaining = 0;
+        return [claimedTask({ crashes: 2 })];
+      });
+      worker.start();
+      await ticks();
+      expect(suspects.ask()?.takeOne).toBe(true);
+      await worker.stop();
+    });
   });
 
   describe('runs an attempt and', () => {
@@ -291,12 +487,48 @@ describe('a queue worker', () => {
 
     it('cancels it on request', async () => {
       const { recorder, ref, find, worker } = await run(forever);
-      worker.cancel('of another worker');
-      worker.cancel(ref.id);
+      worker.cancel({ ...ref, id: 'of another worker', claimSeq: 1 });
+      worker.cancel({ ...ref, claimSeq: 1 });
       await ticks();
       expect(recorder.of('cancelled')).toEqual([ref]);
       expect(await find()).toMatchObject({ state: 'cancelled', attempts: [{ outcome: 'cancelled' }] });
       await worker.stop();
+    });
+
+    it('ignores a wish to cancel an earlier claim of it', async () => {
+      const { recorder, ref, worker } = await run(forever);
+      worker.cancel({ ...ref, claimSeq: 0 });
+      await ticks();
+      expect(worker.running).toBe(1);
+      expect(recorder.of('cancelled')).toEqual([]);
+      await worker.stop();
+    });
+
+    it('tells that it is cancelled, not retried, when a wish to cancel has overtaken its retry', async () => {
+      const handler = deferred();
+      const { recorder, ref, store, find, claim, worker } = await run(() => handler.promise);
+      expect(await store.cancel(ref.id, () => true)).toBe('requested');
+      handler.reject(new Error('no'));
+      await ticks();
+      await vi.advanceTimersByTimeAsync(500);
+      expect(recorder.events).toEqual([
+        { kind: 'started', event: ref },
+        { kind: 'cancelled', event: ref },
+      ]);
+      expect(await find()).toMatchObject({ state: 'cancelled', attempts: [{ outcome: 'failed' }] });
+      // There is nothing to wake for.
+      expect(claim).toHaveBeenCalledOnce();
+      await worker.stop();
+    });
+
+    it('tells that it is cancelled when it was to go back at a shutdown', async () => {
+      const { recorder, ref, store, worker } = await run(forever);
+      await store.cancel(ref.id, () => true);
+      await worker.stop();
+      worker.interrupt();
+      await worker.finished();
+      await ticks();
+      expect(recorder.events.map(({ kind }) => kind)).toEqual(['started', 'cancelled']);
     });
 
     it('gives it back when it is interrupted, as if it had never been claimed', async () => {
@@ -325,7 +557,7 @@ describe('a queue worker', () => {
     it('tells that it is lost when its outcome comes too late', async () => {
       const handler = deferred();
       const { recorder, ref, store, worker } = await run(() => handler.promise);
-      vi.spyOn(store, 'settle').mockResolvedValueOnce(new Set());
+      vi.spyOn(store, 'settle').mockResolvedValueOnce(new Map());
       handler.resolve();
       await ticks();
       expect(recorder.events.map(({ kind, event }) => [kind, event])).toEqual([
@@ -431,10 +663,11 @@ describe('a queue worker', () => {
       await vi.advanceTimersByTimeAsync(10);
       expect(worker.prefetched).toBe(2);
       await store.cancel(tasks[1]!.id, () => true);
-      worker.cancel(tasks[1]!.id);
+      worker.cancel({ id: tasks[1]!.id, queue: 'default', claimSeq: 1 });
       await ticks();
       expect(worker.prefetched).toBe(1);
       expect(await store.find(tasks[1]!.id)).toMatchObject({ state: 'cancelled', attempts: [] });
+      expect(recorder.of('cancelled')).toEqual([{ id: tasks[1]!.id, name: 'work', queue: 'default', attempt: 1 }]);
       worker.lose(lease);
       await ticks();
       expect([worker.running, worker.prefetched]).toEqual([0, 0]);
@@ -507,16 +740,24 @@ describe('a queue worker', () => {
       await worker.stop();
     });
 
-    it('but does not run it under a lease that has ended meanwhile', async () => {
+    it('but gives it back instead of running it under a lease that has ended meanwhile', async () => {
       const lease = new FakeLease();
       const handler = vi.fn();
-      const { worker } = await setUp([definition(handler)], { pollIntervalMs: hourMs }, { lease: async () => lease });
+      const { store, worker } = await setUp(
+        [definition(handler)],
+        { pollIntervalMs: hourMs },
+        { lease: async () => lease },
+      );
       worker.start();
       await ticks();
       const since = worker.reserve('work')!;
       lease.lose();
-      worker.accept(since, handed(), lease);
+      const settle = vi.spyOn(store, 'settle');
+      const task = handed();
+      worker.accept(since, task, lease);
       await ticks();
+      const back = { kind: 'release', id: task.id, queue: 'default', claimSeq: 1 };
+      expect(settle.mock.calls).toEqual([[lease.workerId, [back]]]);
       expect(handler).not.toHaveBeenCalled();
       expect([worker.running, worker.prefetched, worker.pendingSince]).toEqual([0, 0, Infinity]);
       await worker.stop();
@@ -651,20 +892,25 @@ describe('a queue worker', () => {
     });
   });
 
-  it('drops what a claim brings whose lease has ended meanwhile', async () => {
-    const lease = new FakeLease();
+  it('gives back at once, without starting it, what a claim brings whose lease has ended meanwhile', async () => {
     const handler = vi.fn();
-    const { store, claim, worker } = await setUp([definition(handler)], {}, { lease: async () => lease });
+    const setup = await setUp([definition(handler)], { pollIntervalMs: hourMs });
+    const { store, claim, lease, worker, recorder } = setup;
     const [task] = newTasks(1);
     await store.enqueue([task!]);
-    claim.mockImplementationOnce(async () => {
-      lease.remaining = 0;
-      return [{ ...task!, payload: null, attempt: 1, retries: 0, claimSeq: 1, createdAt: 0, scheduledAt: 0 }];
+    claim.mockImplementationOnce(async (request) => {
+      const claimed = await MemoryTaskStore.prototype.claim.call(store, request);
+      // Only by its own clock: the store has not given the worker up yet.
+      vi.spyOn(lease, 'remainingMs').mockReturnValue(0);
+      return claimed;
     });
     worker.start();
     await ticks();
+    expect(claim).toHaveBeenCalledOnce();
+    expect(await store.find(task!.id)).toMatchObject({ state: 'ready', attempt: 0, retries: 0, attempts: [] });
     expect(handler).not.toHaveBeenCalled();
-    expect(worker.running).toBe(0);
+    expect(recorder.events).toEqual([]);
+    expect([worker.running, worker.prefetched]).toEqual([0, 0]);
     await worker.stop();
   });
 });

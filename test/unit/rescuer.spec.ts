@@ -17,10 +17,11 @@ describe('a rescuer', () => {
   let rescuer: Rescuer;
   const failures: string[] = [];
   const woken: string[] = [];
+  let answers = 0;
 
   beforeEach(() => {
     vi.useFakeTimers();
-    failures.length = woken.length = 0;
+    failures.length = woken.length = answers = 0;
     rescue = vi.fn<TaskStore['rescue']>(async () => []);
     recorder = new Recorder();
     rescuer = new Rescuer(
@@ -29,7 +30,7 @@ describe('a rescuer', () => {
       request,
       recorder,
       (doing, error) => failures.push(`${doing}: ${String(error)}`),
-      (queue) => woken.push(queue),
+      { answered: () => answers++, rescued: (queue) => woken.push(queue) },
     );
   });
 
@@ -76,6 +77,7 @@ describe('a rescuer', () => {
     expect(recorder.of('failed')).toEqual([
       { id: 'other', name: 'work', queue: 'heavy', attempt: 1, durationMs: 0, error },
     ]);
+    expect(recorder.of('quarantined')).toEqual([{ id: 'other', name: 'work', queue: 'heavy', attempt: 1, crashes: 3 }]);
     await rescuer.stop();
   });
 
@@ -85,6 +87,8 @@ describe('a rescuer', () => {
     await vi.advanceTimersByTimeAsync(1.25 * everyMs);
     expect(failures).toEqual(['rescue the tasks of dead workers: Error: no answer']);
     expect(rescue).toHaveBeenCalledTimes(2);
+    // Tells of the answer, not of the failure.
+    expect(answers).toBe(1);
     await rescuer.stop();
   });
 

@@ -1,20 +1,18 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Settler } from '../../lib/engine/settler.js';
 import type { Settlement, TaskStore } from '../../lib/engine/task-store.js';
+import type { TaskState } from '../../lib/engine/task.js';
 import { deferred, FakeLease, isSettled, Recorder, ticks, TransientError } from './engine.fixtures.js';
 
 type Settle = TaskStore['settle'];
 
-const done = (id: string): Settlement => ({
-  kind: 'finish',
-  id,
-  queue: 'default',
-  claimSeq: 1,
-  state: 'done',
-  keep: false,
-  attempt: null,
-});
-const all = async (_: string, settlements: readonly Settlement[]) => new Set(settlements.map(({ id }) => id));
+const claim = (id: string) => ({ id, queue: 'default', claimSeq: 1 });
+const done = (id: string): Settlement => {
+  return { ...claim(id), kind: 'finish', state: 'done', keep: false, attempt: null };
+};
+const release = (id: string): Settlement => ({ ...claim(id), kind: 'release' });
+const states = (...ids: string[]) => new Map(ids.map((id) => [id, 'done' as TaskState]));
+const all = async (_: string, settlements: readonly Settlement[]) => states(...settlements.map(({ id }) => id));
 
 describe('a settler', () => {
   let settle: ReturnType<typeof vi.fn<Settle>>;
@@ -42,26 +40,26 @@ describe('a settler', () => {
   const settleAll = (...ids: string[]) => Promise.all(ids.map((id) => settler.settle(lease, done(id))));
 
   it('writes settlements that are ready together in one statement', async () => {
-    expect(await settleAll('a', 'b', 'c')).toEqual(['settled', 'settled', 'settled']);
+    expect(await settleAll('a', 'b', 'c')).toEqual(['done', 'done', 'done']);
     expect(settle.mock.calls).toEqual([['worker', [done('a'), done('b'), done('c')]]]);
   });
 
   it('collects the next statement while one is under way', async () => {
-    const first = deferred<Set<string>>();
+    const first = deferred<ReadonlyMap<string, TaskState>>();
     settle.mockReturnValueOnce(first.promise);
     const a = settleAll('a');
     await ticks();
     const others = settleAll('b', 'c');
     await ticks();
     expect(statements()).toEqual([['a']]);
-    first.resolve(new Set(['a']));
+    first.resolve(states('a'));
     await Promise.all([a, others]);
     expect(statements()).toEqual([['a'], ['b', 'c']]);
   });
 
   it('tells that a task is lost which another claim has taken', async () => {
-    settle.mockResolvedValueOnce(new Set(['a']));
-    expect(await settleAll('a', 'b')).toEqual(['settled', 'lost']);
+    settle.mockResolvedValueOnce(states('a'));
+    expect(await settleAll('a', 'b')).toEqual(['done', 'lost']);
   });
 
   it('tries again while the database does not answer', async () => {
@@ -70,7 +68,7 @@ describe('a settler', () => {
     await vi.advanceTimersByTimeAsync(50 + 100 + 200 + 400 + 799);
     expect(settle).toHaveBeenCalledTimes(5);
     await vi.advanceTimersByTimeAsync(1);
-    expect(await verdicts).toEqual(['settled', 'settled']);
+    expect(await verdicts).toEqual(['done', 'done']);
     expect(statements()).toEqual(Array.from({ length: 6 }, () => ['a', 'b']));
   });
 
@@ -82,24 +80,85 @@ describe('a settler', () => {
     expect(settle.mock.calls.length).toBeGreaterThanOrEqual(30);
     settle.mockImplementation(all);
     await vi.advanceTimersByTimeAsync(2_000);
-    expect(await verdicts).toEqual(['settled']);
+    expect(await verdicts).toEqual(['done']);
   });
 
   it('counts as settled what a try without an answer has committed, while the lease holds', async () => {
-    settle.mockRejectedValueOnce(new TransientError('lost reply')).mockResolvedValueOnce(new Set(['b']));
+    settle.mockRejectedValueOnce(new TransientError('lost reply')).mockResolvedValueOnce(states('b'));
     const verdicts = settleAll('a', 'b');
     await vi.advanceTimersByTimeAsync(50);
-    expect(await verdicts).toEqual(['settled', 'settled']);
+    expect(await verdicts).toEqual(['done', 'done']);
   });
 
   it('counts it as lost when the lease has ended by then', async () => {
     settle.mockRejectedValueOnce(new TransientError('lost reply')).mockImplementationOnce(async () => {
       lease.remaining = 0;
-      return new Set(['b']);
+      return states('b');
     });
     const verdicts = settleAll('a', 'b');
     await vi.advanceTimersByTimeAsync(50);
-    expect(await verdicts).toEqual(['lost', 'settled']);
+    expect(await verdicts).toEqual(['lost', 'done']);
+  });
+
+  it('answers the state that the store has written, not the one that was asked for', async () => {
+    settle.mockResolvedValueOnce(
+      new Map([
+        ['a', 'cancelled'],
+        ['b', 'ready'],
+      ]),
+    );
+    const verdicts = Promise.all([settler.settle(lease, release('a')), settler.settle(lease, release('b'))]);
+    expect(await verdicts).toEqual(['cancelled', 'ready']);
+  });
+
+  it.each<[TaskState, Settlement]>([
+    ['ready', release('a')],
+    [
+      'ready',
+      { ...claim('a'), kind: 'retry', delayMs: 5, attempt: { number: 1, outcome: 'failed', error: undefined } },
+    ],
+    ['failed', { ...claim('a'), kind: 'finish', state: 'failed', keep: true, attempt: null }],
+    ['cancelled', { ...claim('a'), kind: 'finish', state: 'cancelled', keep: false, attempt: null }],
+  ])('answers %s, as was asked for, when only the first try can have written it', async (state, settlement) => {
+    settle.mockRejectedValueOnce(new TransientError('lost reply')).mockResolvedValueOnce(new Map());
+    const verdict = settler.settle(lease, settlement);
+    await vi.advanceTimersByTimeAsync(50);
+    expect(await verdict).toBe(state);
+  });
+
+  it('answers what the store says when a try after one without an answer finds the task', async () => {
+    settle.mockRejectedValueOnce(new TransientError('no answer')).mockResolvedValueOnce(new Map([['a', 'cancelled']]));
+    const verdict = settler.settle(lease, release('a'));
+    await vi.advanceTimersByTimeAsync(50);
+    expect(await verdict).toBe('cancelled');
+  });
+
+  it('is overloaded while its writes fail, until one succeeds', async () => {
+    settle.mockRejectedValueOnce(new TransientError('no answer')).mockRejectedValueOnce(new TransientError('again'));
+    const verdicts = settleAll('a');
+    await ticks();
+    expect(settler.overloaded).toBe(true);
+    await vi.advanceTimersByTimeAsync(50);
+    expect(settler.overloaded).toBe(true);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(await verdicts).toEqual(['done']);
+    expect(settler.overloaded).toBe(false);
+  });
+
+  it('is not overloaded for settlements that cannot be stored, nor when the lease has ended', async () => {
+    settle.mockRejectedValueOnce(new TransientError('no answer')).mockRejectedValueOnce(new Error('not storable'));
+    const verdicts = settleAll('a');
+    await vi.advanceTimersByTimeAsync(50);
+    await verdicts;
+    expect(settler.overloaded).toBe(false);
+    settle.mockRejectedValueOnce(new TransientError('no answer'));
+    const late = settleAll('b');
+    await ticks();
+    expect(settler.overloaded).toBe(true);
+    lease.remaining = 0;
+    await vi.advanceTimersByTimeAsync(50);
+    expect(await late).toEqual(['lost']);
+    expect(settler.overloaded).toBe(false);
   });
 
   it('stops trying when the lease has ended', async () => {
@@ -126,7 +185,7 @@ describe('a settler', () => {
       settler.settle(other, done('b')),
       settler.settle(lease, done('c')),
     ];
-    expect(await Promise.all(verdicts)).toEqual(['settled', 'settled', 'settled']);
+    expect(await Promise.all(verdicts)).toEqual(['done', 'done', 'done']);
     expect(settle.mock.calls).toEqual([
       ['worker', [done('a'), done('c')]],
       ['other', [done('b')]],
@@ -138,7 +197,7 @@ describe('a settler', () => {
       if (settlements.some(({ id }) => id === 'c')) throw new Error('not storable');
       return all(worker, settlements);
     });
-    expect(await settleAll('a', 'b', 'c', 'd', 'e')).toEqual(['settled', 'settled', 'lost', 'settled', 'settled']);
+    expect(await settleAll('a', 'b', 'c', 'd', 'e')).toEqual(['done', 'done', 'lost', 'done', 'done']);
     expect(recorder.logs).toEqual([expect.stringMatching(/^error: record the outcome of task c.*not storable/)]);
   });
 

@@ -111,6 +111,7 @@ describe('a row', () => {
       claimSeq: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
       createdAt: integer,
       scheduledAt: integer,
+      crashes: integer,
     });
     fc.assert(
       fc.property(text, fields, (queue, task) => {
@@ -127,6 +128,7 @@ describe('a row', () => {
             claimSeq,
             createdAt * 1_000,
             scheduledAt * 1_000,
+            task.crashes,
           ),
         ];
         expect(claimedTask(queue, row)).toEqual({ ...task, queue });

@@ -20,7 +20,7 @@ describe('a wake throttle', () => {
     throttle.tell('a', 0);
     throttle.tell('b', 5);
     expect(sent).toEqual([{ a: 0 }, { b: 5 }]);
-    await vi.advanceTimersByTimeAsync(20);
+    await vi.advanceTimersByTimeAsync(5);
     throttle.tell('a', 0);
     expect(sent).toHaveLength(3);
   });
@@ -31,7 +31,7 @@ describe('a wake throttle', () => {
     for (const ms of [500, 20.5, 900]) throttle.tell('a', ms);
     throttle.tell('b', -3);
     expect(sent).toHaveLength(2);
-    await vi.advanceTimersByTimeAsync(19);
+    await vi.advanceTimersByTimeAsync(4);
     expect(sent).toHaveLength(2);
     await vi.advanceTimersByTimeAsync(1);
     expect(sent.slice(2)).toEqual([{ a: 21, b: 0 }]);
@@ -43,9 +43,9 @@ describe('a wake throttle', () => {
       for (let i = 0; i < 10; i++) throttle.tell('a', 0);
       await vi.advanceTimersByTimeAsync(1);
     }
-    await vi.advanceTimersByTimeAsync(20);
+    await vi.advanceTimersByTimeAsync(5);
     expect(sent.length).toBeGreaterThanOrEqual(25);
-    expect(sent.length).toBeLessThanOrEqual(102);
+    expect(sent.length).toBeLessThanOrEqual(205);
     await vi.advanceTimersByTimeAsync(1_000);
     throttle.tell('a', 0);
     expect(sent.at(-1)).toEqual({ a: 0 });
@@ -58,7 +58,7 @@ describe('a wake throttle', () => {
     expect(throttle.lead('b')).toBe(true);
     throttle.tell('a', 0);
     expect(sent).toEqual([]);
-    await vi.advanceTimersByTimeAsync(20);
+    await vi.advanceTimersByTimeAsync(5);
     expect(sent).toEqual([{ a: 0 }]);
   });
 

@@ -370,17 +370,7 @@ describe('a worker pool', () => {
       for (const one of leases) lease.mockResolvedValueOnce(one);
       const claim = vi.spyOn(store, 'claim').mockResolvedValue([]);
       const pool = poolOf([definition(forever)]);
-      const claimed = (id: string, timeoutMs: number) => [
-        {
-          ...newTask({ id, timeoutMs }),
-          payload: null,
-          attempt: 1,
-          retries: 0,
-          claimSeq: 1,
-          createdAt: 0,
-          scheduledAt: 0,
-        },
-      ];
+      const claimed = (id: string, timeoutMs: number) => [claimedTask({ id, timeoutMs })];
       claim.mockResolvedValueOnce(claimed('long', 60_000));
       await pool.start();
       await ticks();
@@ -398,15 +388,7 @@ describe('a worker pool', () => {
   it('sustains its lease for as long as what runs may take', async () => {
     const fake = new FakeLease();
     vi.spyOn(store, 'lease').mockResolvedValueOnce(fake);
-    const claimed = [10_000, 60_000, 20_000].map((timeoutMs, i) => ({
-      ...newTask({ timeoutMs }),
-      payload: null,
-      attempt: 1,
-      retries: 0,
-      claimSeq: i,
-      createdAt: 0,
-      scheduledAt: 0,
-    }));
+    const claimed = [10_000, 60_000, 20_000].map((timeoutMs) => claimedTask({ timeoutMs }));
     vi.spyOn(store, 'claim').mockResolvedValueOnce(claimed).mockResolvedValue([]);
     const pool = poolOf([definition(forever, { maxRetries: 0 })]);
     await pool.start();
@@ -531,6 +513,101 @@ describe('a worker pool', () => {
       state: 'running',
       lastError: { doing: 'claim from queue "default"', message: 'no answer', at: expect.any(Date) as Date },
     });
+    await pool.drain();
+  });
+
+  it('shows whether the store answers, since its latest failure', async () => {
+    const pool = poolOf([definition(() => {})], { queues: [queueOf({ pollIntervalMs: 1_000 })] });
+    await pool.start();
+    await ticks();
+    expect(pool.status().connection).toBe('up');
+    const claim = vi.spyOn(store, 'claim').mockRejectedValue(new Error('no answer'));
+    pool.wake();
+    await ticks();
+    expect(pool.status().connection).toBe('down');
+    claim.mockRestore();
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(pool.status()).toMatchObject({ connection: 'up', lastError: { message: 'no answer' } });
+    await pool.drain();
+  });
+
+  it('takes a look for dead workers for an answer too, when it claims nothing', async () => {
+    const pool = poolOf([]);
+    const rescue = vi.spyOn(store, 'rescue').mockRejectedValueOnce(new Error('no answer'));
+    await pool.start();
+    await ticks();
+    expect(pool.status().connection).toBe('down');
+    await vi.advanceTimersByTimeAsync(12_500);
+    expect(rescue).toHaveBeenCalledTimes(2);
+    expect(pool.status().connection).toBe('up');
+    await pool.drain();
+  });
+
+  it('shows whether hints of other processes arrive', async () => {
+    const listening = { live: true, stop: async () => {} };
+    vi.spyOn(store, 'listen').mockResolvedValue(listening);
+    const pool = poolOf([definition(() => {})]);
+    expect(pool.status().notified).toBe(false);
+    await pool.start();
+    expect(pool.status().notified).toBe(true);
+    listening.live = false;
+    expect(pool.status().notified).toBe(false);
+    await pool.drain();
+  });
+
+  it('warns of a lease with less protection than usual, without taking that for trouble with the store', async () => {
+    const lease = vi.spyOn(store, 'lease');
+    const pool = poolOf([definition(() => {})]);
+    await pool.start();
+    lease.mock.calls[0]![2].weakened?.('There is no thread.');
+    expect(recorder.logs.at(-1)).toBe('warn: There is no thread.');
+    expect(pool.status()).toMatchObject({ connection: 'up', lastError: null });
+    await pool.drain();
+  });
+
+  it('does not cancel an attempt for a hint that was meant for an earlier one', async () => {
+    const listen = vi.spyOn(store, 'listen');
+    const { pool, id } = await runningOne(forever);
+    listen.mock.calls[0]![0]({ kind: 'cancel', id });
+    await ticks();
+    expect(recorder.of('cancelled')).toEqual([]);
+    expect(pool.status().queues).toMatchObject([{ running: 1 }]);
+    await ended(pool);
+  });
+
+  it.each([
+    [1, undefined],
+    [3, { crashes: 2, takeOne: true }],
+  ])('takes for suspects what fails at its next crash, when %i are too many', async (maxCrashes, suspects) => {
+    const claim = vi.spyOn(store, 'claim');
+    const pool = poolOf([definition(() => {})], { maxCrashes });
+    await pool.start();
+    await ticks();
+    expect(claim.mock.calls[0]![0].suspects).toEqual(suspects);
+    await pool.drain();
+  });
+
+  it('holds one suspect at a time over all its queues, and looks in all of them for the next', async () => {
+    const queues = [queueOf(), queueOf({ name: 'mail' })];
+    const gates = new Map(queues.map(({ name }) => [name, deferred()]));
+    const claim = vi.spyOn(store, 'claim').mockImplementation(async ({ queue, suspects }) => {
+      return suspects?.takeOne ? [claimedTask({ queue, crashes: 2 })] : [];
+    });
+    const pool = poolOf([definition((_, task) => gates.get(task.queue)!.promise)], { queues });
+    await pool.start();
+    await ticks();
+    const held = () => pool.status().queues.map(({ running }) => running);
+    expect(held()).toEqual([1, 0]);
+    claim.mockImplementation(async ({ queue, suspects }) => {
+      return suspects?.takeOne && queue === 'mail' ? [claimedTask({ queue, crashes: 2 })] : [];
+    });
+    gates.get('default')!.resolve();
+    await ticks();
+    expect(held()).toEqual([0, 0]);
+    // The first one to look finds none; the other, which came second, looks at its next poll.
+    await vi.advanceTimersByTimeAsync(5_500);
+    expect(held()).toEqual([0, 1]);
+    gates.get('mail')!.resolve();
     await pool.drain();
   });
 

@@ -60,6 +60,9 @@ export function createBackie(schema: string): new () => MigrationInterface {
       await runner.query(`
         CREATE INDEX "task_running" ON ${s}."task" ("worker_id") WHERE "worker_id" IS NOT NULL`);
       await runner.query(`
+        CREATE INDEX "task_crashed" ON ${s}."task" ("queue", "scheduled_at", "id")
+        WHERE "worker_id" IS NULL AND "crashes" > 0`);
+      await runner.query(`
         CREATE UNIQUE INDEX "task_unique" ON ${s}."task" ("queue", "name", "unique_key")
         WHERE "unique_key" IS NOT NULL`);
       // A queue's table turns over completely: by the default 20 % of a large table, autovacuum would come far too late.

@@ -1,5 +1,6 @@
 import type { Work } from '../harness/app.protocol.js';
 import type { Fault } from '../harness/fault.js';
+import { until } from '../harness/polling.js';
 
 const concurrency = 10;
 const quick: Work = { do: 'wait', ms: 5 };
@@ -44,6 +45,45 @@ export const poison: Fault = {
     await kept.stop();
     const failed = await harness.sql('SELECT id FROM backie.finished_task WHERE state = $1', ['failed']);
     harness.expect(failed.length === 1, `${failed.length} tasks were quarantined, not only the one that kills.`);
+    harness.expect(kept.deaths === 3, `${kept.deaths} processes died, not 3.`);
+    harness.expected.cutOff = 3 * concurrency;
+  },
+};
+
+export const poisonCrowd: Fault = {
+  name: 'poison-crowd',
+  shows: 'a task that kills its process in every attempt beside nine long ones is quarantined alone',
+  async run(harness) {
+    const settings = { concurrency, maxCrashes: 3 };
+    // One process at a time: those that died together are claimed together, and none ends before the next death.
+    await harness.startWorkers(1, settings);
+    const kept = harness.keepWorkers(1, settings);
+    harness.finally(() => kept.stop());
+    const neighbours = concurrency - 1;
+    const producer = await harness.load({ tasks: 1, works: [{ do: 'alwaysKill', ms: 500 }], overMs: 0 });
+    await harness.loaded;
+    await harness.load({ tasks: neighbours, works: [{ do: 'wait', ms: 2_500 }], overMs: 0 }, producer);
+    await harness.loaded;
+    harness.expected.states = ['done', 'failed'];
+    await until(
+      'the last outcome',
+      () => harness.live(),
+      (live) => live === 0,
+      90_000,
+    );
+    await kept.stop();
+    const ends = await harness.sql<{ state: string; work: string; count: number; crashes: number }>(
+      `SELECT state, payload->>'do' AS work, count(*)::int, max(crashes) AS crashes FROM backie.finished_task
+       GROUP BY 1, 2`,
+    );
+    const ended = ends.map(({ state, work, count }) => `${count} ${work} ${state}`).toSorted();
+    harness.expect(
+      ended.join(', ') === `1 alwaysKill failed, ${neighbours} wait done`,
+      `The tasks ended so: ${ended.join(', ')}.`,
+    );
+    harness.note(
+      `neighbours were there at ${ends.find(({ work }) => work === 'wait')?.crashes} of ${kept.deaths} deaths`,
+    );
     harness.expect(kept.deaths === 3, `${kept.deaths} processes died, not 3.`);
     harness.expected.cutOff = 3 * concurrency;
   },

@@ -2,7 +2,7 @@ import type { Fault } from '../harness/fault.js';
 import { backendsTerminated } from './backends-terminated.js';
 import { blackhole, blackholeHalf, bytesDropped } from './blackhole.js';
 import { blockedLoop } from './blocked-loop.js';
-import { exitInHandler, killInHandler, poison } from './deadly-handlers.js';
+import { exitInHandler, killInHandler, poison, poisonCrowd } from './deadly-handlers.js';
 import { killNine } from './kill-nine.js';
 import { listenBlackholed, listenTerminated } from './listen.js';
 import { opposedSettles, tableLocked } from './locks.js';
@@ -29,6 +29,7 @@ export const faults: readonly Fault[] = [
   exitInHandler,
   killInHandler,
   poison,
+  poisonCrowd,
   backendsTerminated,
   listenTerminated,
   listenBlackholed,
