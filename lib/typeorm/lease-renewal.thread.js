@@ -15,10 +15,11 @@ import pg from 'pg';
  * @property {string} workerId
  * @property {number} leaseMs
  * @property {number} heartbeatMs
+ * @property {number} firstInMs When the first renewal is due.
  * @property {SharedArrayBuffer} clocks
  */
 
-const { connection, sql, workerId, leaseMs, heartbeatMs, clocks } = /** @type {RenewalData} */ (workerData);
+const { connection, sql, workerId, leaseMs, heartbeatMs, firstInMs, clocks } = /** @type {RenewalData} */ (workerData);
 const [lastsUntil, wantedUntil] = [0, 1];
 const shared = new BigInt64Array(clocks);
 const retryMs = Math.min(1_000, heartbeatMs / 4);
@@ -90,4 +91,4 @@ parentPort?.once('message', () => {
   parentPort?.close();
   drop(client);
 });
-renewIn(heartbeatMs);
+renewIn(Math.max(1, firstInMs));

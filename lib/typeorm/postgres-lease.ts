@@ -16,20 +16,28 @@ export interface RenewalOptions extends LeaseTerms {
 type ThreadMessage = { readonly kind: 'lost' } | { readonly kind: 'failed'; readonly message: string };
 
 const [lastsUntil, wantedUntil] = [0, 1];
+/** To start a thread again takes the processor some fifty milliseconds, so it stays over short pauses. */
+const idleThreadMs = 10_000;
 
 /**
- * A worker's lease as this process sees it. It is renewed by a thread; this side only reads how long it lasts, by the
- * monotonic clock, and gives it up a margin before the database does.
+ * A worker's lease as this process sees it: it reads how long that lasts by the monotonic clock, and gives it up a margin
+ * before the database does.
+ *
+ * While tasks run a thread renews it, so that a handler that blocks the event loop does not lose it. A thread takes as
+ * much memory as all the rest of the engine; an idle worker has nothing to lose, so it renews by itself.
  */
 export class PostgresLease implements Lease {
   readonly workerId: string;
   private readonly clocks = new BigInt64Array(new SharedArrayBuffer(16));
   private readonly marginMs: number;
   private thread: Worker | undefined;
+  /** No thread can be had. */
+  private alone = false;
+  private neededAt = -Infinity;
   private watch: NodeJS.Timeout | undefined;
-  private renewal: NodeJS.Timeout | undefined;
-  private over = false;
+  private readonly renewal: NodeJS.Timeout;
   private renewing = false;
+  private over = false;
 
   /** @param sentAt Monotonic nanoseconds before the worker's row was written. */
   constructor(
@@ -41,7 +49,7 @@ export class PostgresLease implements Lease {
     this.marginMs = Math.min(500, options.leaseMs * 0.05);
     this.clocks[lastsUntil] = sentAt + nanoseconds(options.leaseMs);
     this.clocks[wantedUntil] = sentAt + nanoseconds(options.leaseMs);
-    this.startThread();
+    this.renewal = setInterval(() => this.renewWithoutThread(), options.heartbeatMs).unref();
     this.watchLater();
   }
 
@@ -52,6 +60,10 @@ export class PostgresLease implements Lease {
 
   sustain(withinMs: number): void {
     Atomics.store(this.clocks, wantedUntil, process.hrtime.bigint() + nanoseconds(withinMs));
+    // Longer than the lease lasts by itself: something runs that may block the event loop.
+    if (withinMs <= this.options.leaseMs) return;
+    this.neededAt = performance.now();
+    if (!this.thread && !this.alone && !this.over) this.startThread();
   }
 
   lose(): void {
@@ -68,19 +80,21 @@ export class PostgresLease implements Lease {
 
   private startThread(): void {
     const { connection, sql, workerId, leaseMs, heartbeatMs } = this.options;
+    // The latest renewal was up to a heartbeat ago, so that long ago is when the thread would have begun to wait.
+    const firstInMs = Math.max(0, this.remainingMs() + this.marginMs - leaseMs + heartbeatMs);
     try {
       const thread = new Worker(new URL('./lease-renewal.thread.js', import.meta.url), {
-        workerData: { connection, sql, workerId, leaseMs, heartbeatMs, clocks: this.clocks.buffer },
+        workerData: { connection, sql, workerId, leaseMs, heartbeatMs, firstInMs, clocks: this.clocks.buffer },
         execArgv: [],
         name: 'backie-lease',
       });
       thread.on('message', (message: ThreadMessage) => this.receive(message));
-      thread.on('error', (error) => this.renewHere(error));
+      thread.on('error', (error) => this.goOnAlone(error));
       thread.unref();
       this.thread = thread;
     } catch (error) {
       // Connection options with functions (a password that is fetched, for instance) cannot go to a thread.
-      this.renewHere(error);
+      this.goOnAlone(error);
     }
   }
 
@@ -92,22 +106,28 @@ export class PostgresLease implements Lease {
       case 'failed':
         this.events.renewalFailed(new Error(message.message));
         // The thread's own connection may be what is broken: one try with those of the store.
-        void this.renewOnce();
+        void this.renewHere();
     }
   }
 
-  /** Without a thread the lease is renewed by this event loop: a handler that blocks it for a lease loses its tasks. */
-  private renewHere(reason: unknown): void {
-    if (this.over || this.renewal) return;
+  private goOnAlone(reason: unknown): void {
     this.thread = undefined;
+    if (this.over || this.alone) return;
+    this.alone = true;
     const because = reason instanceof Error ? reason.message : String(reason);
     this.events.weakened?.(
       `The lease is renewed on the main thread, where a handler can block it: there is no thread for it (${because}).`,
     );
-    this.renewal = setInterval(() => void this.renewOnce(), this.options.heartbeatMs).unref();
   }
 
-  private async renewOnce(): Promise<void> {
+  /** Each heartbeat. A thread that nothing needs any more ends. */
+  private renewWithoutThread(): void {
+    if (this.thread && performance.now() - this.neededAt < idleThreadMs) return;
+    this.stopThread();
+    void this.renewHere();
+  }
+
+  private async renewHere(): Promise<void> {
     if (this.renewing) return;
     this.renewing = true;
     const sentAt = process.hrtime.bigint();
@@ -138,7 +158,12 @@ export class PostgresLease implements Lease {
     this.over = true;
     clearTimeout(this.watch);
     clearInterval(this.renewal);
+    this.stopThread();
+  }
+
+  private stopThread(): void {
     this.thread?.postMessage('stop');
+    this.thread = undefined;
   }
 }
 

@@ -5,17 +5,24 @@ import { deferred, ticks } from './engine.fixtures.js';
 /** The renewing thread, as far as this side sees it. */
 const { FakeThread, threads } = await vi.hoisted(async () => {
   const { EventEmitter } = await import('node:events');
-  const threads = { all: [] as InstanceType<typeof EventEmitter>[], broken: undefined as Error | undefined };
   class FakeThread extends EventEmitter {
-    constructor() {
+    readonly told: unknown[] = [];
+
+    constructor(
+      _: URL,
+      readonly options: { readonly workerData: { readonly firstInMs: number; readonly clocks: SharedArrayBuffer } },
+    ) {
       super();
       if (threads.broken) throw threads.broken;
       threads.all.push(this);
     }
 
-    postMessage(): void {}
+    postMessage(message: unknown): void {
+      this.told.push(message);
+    }
     unref(): void {}
   }
+  const threads = { all: [] as FakeThread[], broken: undefined as Error | undefined };
   return { FakeThread, threads };
 });
 
@@ -45,7 +52,14 @@ describe('a lease on PostgreSQL', () => {
     vi.useRealTimers();
   });
 
+  /** The lease of a worker that runs something. */
   function leased(): PostgresLease {
+    const lease = idle();
+    lease.sustain(leaseMs + 60_000);
+    return lease;
+  }
+
+  function idle(): PostgresLease {
     const options = { leaseMs, heartbeatMs, connection: {}, sql: 'renew', workerId: 'worker', end, renewHere };
     const events = {
       lost,
@@ -78,6 +92,7 @@ describe('a lease on PostgreSQL', () => {
     await vi.advanceTimersByTimeAsync(1_000);
     answer.resolve(true);
     await ticks();
+    lease.sustain(leaseMs + 60_000);
     // From when the renewal was sent, not from when it was answered.
     expect(lease.remainingMs()).toBe(leaseMs - marginMs - 1_000);
     await vi.advanceTimersByTimeAsync(leaseMs - marginMs - 1_001);
@@ -155,5 +170,47 @@ describe('a lease on PostgreSQL', () => {
     await lease.end();
     expect(end).toHaveBeenCalledOnce();
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('is renewed on the main thread while nothing runs: that needs no thread', async () => {
+    const lease = idle();
+    lease.sustain(leaseMs);
+    await vi.advanceTimersByTimeAsync(10 * heartbeatMs);
+    expect(threads.all).toEqual([]);
+    expect(renewHere).toHaveBeenCalledTimes(10);
+    expect(lost).not.toHaveBeenCalled();
+    await lease.end();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('has a thread from the moment that something runs, which takes over the rhythm of renewals', async () => {
+    const lease = idle();
+    await vi.advanceTimersByTimeAsync(3 * heartbeatMs + 500);
+    expect(renewHere).toHaveBeenCalledTimes(3);
+    lease.sustain(leaseMs + 1);
+    lease.sustain(leaseMs + 60_000);
+    expect(threads.all).toHaveLength(1);
+    expect(threads.all[0]!.options.workerData.firstInMs).toBeCloseTo(heartbeatMs - 500, -1);
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(renewHere).toHaveBeenCalledTimes(3);
+    await lease.end();
+    expect(threads.all[0]!.told).toEqual(['stop']);
+  });
+
+  it('goes back to the main thread ten seconds after the last need, and has a new thread at the next', async () => {
+    const lease = leased();
+    const { clocks } = threads.all[0]!.options.workerData;
+    new BigInt64Array(clocks)[0] = process.hrtime.bigint() + BigInt(60e9);
+    await vi.advanceTimersByTimeAsync(heartbeatMs);
+    lease.sustain(leaseMs + 60_000);
+    await vi.advanceTimersByTimeAsync(4 * heartbeatMs);
+    expect(threads.all[0]!.told).toEqual([]);
+    expect(renewHere).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(heartbeatMs);
+    expect(threads.all[0]!.told).toEqual(['stop']);
+    expect(renewHere).toHaveBeenCalledOnce();
+    lease.sustain(leaseMs + 60_000);
+    expect(threads.all).toHaveLength(2);
+    lease.lose();
   });
 });

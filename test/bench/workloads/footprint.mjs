@@ -32,7 +32,8 @@ export default {
     // A peer has no Nest of its own, but an application that uses it has.
     const own = session.adapter === 'backie' ? { loadMs: 0, bootMs: 0 } : await worker.call('bareNest').then(timesOf);
     const boot = await worker.call('firstTask', { total: 1 });
-    await delay(2_000);
+    // A worker is idle when it has had nothing to do for a while.
+    await delay(25_000);
     const memory = await worker.call('memory');
     await session.verify([worker], 1);
 
