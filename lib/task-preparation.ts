@@ -29,15 +29,11 @@ export async function prepareTasks(
   if (!Array.isArray(payloads)) throw new InvalidOptionsError('TaskQueue.enqueueMany: payloads must be an array.');
   const due = dueOf(options);
   const { name, options: declared } = target;
-  const common = {
-    name,
-    queue: options.queue ?? declared.queue ?? 'default',
-    priority: options.priority ?? declared.priority ?? target.priority,
-    // What is not said here is the business of the process that runs it, which may have changed its mind by then.
-    maxRetries: options.maxRetries ?? null,
-    timeoutMs: options.timeoutMs === undefined ? null : Math.ceil(options.timeoutMs),
-    due,
-  };
+  const queue = options.queue ?? declared.queue ?? 'default';
+  const priority = options.priority ?? declared.priority ?? target.priority;
+  // What is not said here is the business of the process that runs it, which may have changed its mind by then.
+  const maxRetries = options.maxRetries ?? null;
+  const timeoutMs = options.timeoutMs === undefined ? null : Math.ceil(options.timeoutMs);
   const { schema } = declared;
   const tasks: NewTask[] = [];
   // While an asynchronous schema is waited for, the caller may use the array for something else.
@@ -46,7 +42,7 @@ export async function prepareTasks(
     const valid = schema ? await validated(name, schema, payload) : payload;
     const text = encodePayload(name, valid, maxPayloadBytes);
     const uniqueKey = options.uniqueKey ?? uniqueKeyOf(target, valid, text);
-    tasks.push({ ...common, id: newTaskId(), payload: text, uniqueKey });
+    tasks.push({ id: newTaskId(), payload: text, uniqueKey, name, queue, priority, maxRetries, timeoutMs, due });
   }
   return tasks;
 }

@@ -39,7 +39,7 @@ export function payloadKey(name: string, text: string): string {
 
 function stringify(task: string, payload: unknown): string {
   try {
-    return JSON.stringify(payload, refuseLoss) ?? 'null';
+    return JSON.stringify(payload, isPlain(payload) ? undefined : refuseLoss) ?? 'null';
   } catch (error) {
     if (isInstance(error, Loss)) throw new InvalidPayloadError(task, error.message);
     if (isInstance(error, RangeError) && error.message.includes('call stack')) {
@@ -48,6 +48,37 @@ function stringify(task: string, payload: unknown): string {
     const reason = isInstance(error, Error) ? (error.message.split('\n')[0] ?? '') : 'something that is not an Error';
     throw new InvalidPayloadError(task, `encoding it threw: ${reason}`, { cause: error });
   }
+}
+
+/** Deeper ones, and circular ones, are for the thorough way. */
+const plainDepth = 20;
+
+/** Whether this is plain data without loss, as most payloads are: it needs no replacer, which takes several times as long. */
+function isPlain(value: unknown, depth = 0): boolean {
+  switch (typeof value) {
+    case 'string':
+      return storable(value);
+    case 'number':
+      return Number.isFinite(value);
+    case 'boolean':
+    case 'undefined':
+      return true;
+    case 'object':
+      return value === null || (depth < plainDepth && isPlainObject(value, depth));
+    default:
+      return false;
+  }
+}
+
+function isPlainObject(value: object, depth: number): boolean {
+  if ('toJSON' in value) return false;
+  if (Array.isArray(value)) return value.every((item) => isPlain(item, depth + 1));
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return false;
+  for (const key in value) {
+    if (!storable(key) || !isPlain((value as Record<string, unknown>)[key], depth + 1)) return false;
+  }
+  return true;
 }
 
 class Loss extends Error {}

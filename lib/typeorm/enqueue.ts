@@ -55,8 +55,7 @@ export async function enqueueChunk(
     const [row] = await run(statements.enqueue, [newTasksJson(open), wake]);
     const handedAt = Number(row?.[2]);
     for (const id of row?.[1]?.split(',') ?? []) results.set(id, { id, duplicate: false, handedAt });
-    // A statement that counts nothing stores all.
-    if (row?.[0] == null || Number(row[0]) === open.length) {
+    if (Number(row?.[0]) === open.length) {
       for (const { id } of open) if (!results.has(id)) results.set(id, { id, duplicate: false });
       return results;
     }

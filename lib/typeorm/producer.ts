@@ -6,7 +6,7 @@ import type { Database, Run, Statement } from './database.js';
 import { chunks, enqueueChunk, type EnqueueStatements, enqueueInSnapshot, runIn } from './enqueue.js';
 import { Permits } from './permits.js';
 import { isLockTimeout, isUniqueViolation } from './postgres-errors.js';
-import { newTaskValues, text } from './task-row.js';
+import { newTasksJson, newTaskValues, text } from './task-row.js';
 import { TransactionWatch } from './transaction-watch.js';
 import { WakeThrottle } from './wake-throttle.js';
 
@@ -44,6 +44,9 @@ export class Producer {
     const [only] = tasks;
     if (!only) return [];
     if (tasks.length === 1 && scope === undefined && !again && !isUnique(only)) return [await this.storeOne(only)];
+    if (scope === undefined && !again && !tasks.some(isSpecial) && (await this.storeBulk(tasks))) {
+      return tasks.map(({ id }) => ({ id, duplicate: false }));
+    }
     const results =
       scope === undefined ? await this.storeHere(tasks, again) : await this.storeIn(entityManager(scope), tasks, again);
     return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
@@ -65,7 +68,7 @@ export class Producer {
     const store = (statements: EnqueueStatements) => this.storeWith(statements, tasks, wake, again);
     const results = unique
       ? await this.storeUnique(store)
-      : await this.permits.with(() => (again ? store(this.general) : this.storeFresh(tasks, store)));
+      : await this.permits.with(() => (again ? store(this.general) : this.storeFresh(store)));
     this.tellLater(tasks, results, wake);
     return results;
   }
@@ -105,6 +108,27 @@ export class Producer {
     }
   }
 
+  /** Many that are handed to nobody, with ids that are new, as a rule: false if one is there after all. */
+  private async storeBulk(tasks: readonly NewTask[]): Promise<boolean> {
+    const wake = this.toWake(tasks);
+    const parts = chunks(tasks).map((part) => [newTasksJson(part), wake]);
+    const { enqueueBulk } = this.statements;
+    try {
+      await this.permits.with(async () => {
+        const [only] = parts;
+        if (only && parts.length === 1) return void (await this.database.run(enqueueBulk, only));
+        await this.database.transaction(async (run) => {
+          for (const part of parts) await run(enqueueBulk, part);
+        });
+      });
+    } catch (error) {
+      if (isUniqueViolation(error)) return false;
+      throw error;
+    }
+    this.tellLater(tasks, noResults, wake);
+    return true;
+  }
+
   /** What an idle application waits for: the same, by the shortest way. */
   private async storeOne(task: NewTask): Promise<Stored> {
     const wake = this.toWake([task]);
@@ -126,13 +150,11 @@ export class Producer {
 
   /** New ids are new, as a rule: one that is there after all shows itself, and nothing has been stored then. */
   private async storeFresh(
-    tasks: readonly NewTask[],
     store: (statements: EnqueueStatements) => Promise<Map<string, Stored>>,
   ): Promise<Map<string, Stored>> {
-    const { enqueueFresh, enqueueBulk, holders } = this.statements;
-    const handed = tasks.some(({ handTo }) => handTo !== undefined);
+    const { enqueueFresh, holders } = this.statements;
     try {
-      return await store({ enqueue: handed ? enqueueFresh : enqueueBulk, holders });
+      return await store({ enqueue: enqueueFresh, holders });
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
       return store(this.general);
@@ -174,14 +196,23 @@ export class Producer {
 
   /** The queues whose workers can be woken by the statement itself: something on them is due, and it is quiet. */
   private toWake(tasks: readonly NewTask[]): string[] {
-    const queues = new Set(tasks.filter((task) => !task.handTo && dueInMs(task) <= 0).map(({ queue }) => queue));
+    const queues = new Set<string>();
+    let last: NewTask | undefined;
+    for (const task of tasks) {
+      if (task.handTo || (last?.queue === task.queue && last.due === task.due)) continue;
+      last = task;
+      if (dueInMs(task) <= 0) queues.add(task.queue);
+    }
     return [...queues].filter((queue) => this.throttle.lead(queue));
   }
 
   /** Tells of what the statement itself told nobody. */
   private tellLater(tasks: readonly NewTask[], results: ReadonlyMap<string, Stored>, told: readonly string[]): void {
     const soonest = new Map<string, number>();
+    let last: NewTask | undefined;
     for (const task of tasks) {
+      if (results.size === 0 && last?.queue === task.queue && last.due === task.due) continue;
+      last = task;
       const { handedAt, duplicate } = results.get(task.id) ?? {};
       const inMs = dueInMs(task);
       if (handedAt !== undefined || duplicate || (inMs <= 0 && told.includes(task.queue))) continue;
@@ -219,6 +250,13 @@ function inKeyOrder(tasks: readonly NewTask[]): readonly NewTask[] {
 function compare(one: string, other: string): number {
   if (one === other) return 0;
   return one < other ? -1 : 1;
+}
+
+const noResults: ReadonlyMap<string, Stored> = new Map();
+
+/** Whether what becomes of this task must be asked for. */
+function isSpecial({ uniqueKey, handTo }: NewTask): boolean {
+  return uniqueKey !== null || handTo !== undefined;
 }
 
 function isUnique({ uniqueKey }: NewTask): boolean {

@@ -37,13 +37,13 @@ function headJson({ queue, name, priority, maxRetries, timeoutMs, due, handTo }:
 
 function sharesHead(a: NewTask, b: NewTask): boolean {
   return (
+    (a.due === b.due || ('inMs' in a.due && 'inMs' in b.due && a.due.inMs === b.due.inMs)) &&
     a.queue === b.queue &&
     a.name === b.name &&
     a.priority === b.priority &&
     a.maxRetries === b.maxRetries &&
     a.timeoutMs === b.timeoutMs &&
-    a.handTo === b.handTo &&
-    (a.due === b.due || ('inMs' in a.due && 'inMs' in b.due && a.due.inMs === b.due.inMs))
+    a.handTo === b.handTo
   );
 }
 

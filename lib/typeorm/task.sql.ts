@@ -133,8 +133,7 @@ export function taskSql(schema: string) {
         SELECT (e->>0)::uuid, e->2, "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at"
         FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e
       )
-      SELECT NULL AS "stored", NULL AS "handed", NULL AS "handed_at",
-        (SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q)::int AS "told"`,
+      SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q`,
 
     /**
      * The same for one: $1 id, $2 payload, $3 queue, $4 name, $5 priority, $6 max retries, $7 timeout in ms, $8 due in ms,
