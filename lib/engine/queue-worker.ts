@@ -69,6 +69,8 @@ export class QueueWorker {
   private loop: Promise<void> | undefined;
   private giveBackTimer: NodeJS.Timeout | undefined;
   private lookedForSuspects = -Infinity;
+  private longest: ClaimedTask | undefined;
+  private longestMs = -1;
   private waitingForTheEnd: (() => void)[] = [];
 
   constructor(
@@ -109,9 +111,17 @@ export class QueueWorker {
     return latest;
   }
 
-  /** The tasks that run, for the log. */
-  describeRunning(): string[] {
-    return [...this.runs.values()].map(({ task }) => `"${task.name}" ${task.id}`);
+  /** Of the attempts that have ended since the latest call, the one that took longest. */
+  takeLongest(): ClaimedTask | undefined {
+    const { longest } = this;
+    this.longest = undefined;
+    this.longestMs = -1;
+    return longest;
+  }
+
+  /** The tasks that run. */
+  get runningTasks(): ClaimedTask[] {
+    return [...this.runs.values()].map(({ task }) => task);
   }
 
   start(): void {
@@ -352,7 +362,12 @@ export class QueueWorker {
 
   private ended({ task, execution, lease }: Run, definition: TaskDefinition, outcome: Outcome): void {
     this.runs.delete(task.id);
-    this.pace.ran(performance.now() - execution.startedAt);
+    const ranMs = performance.now() - execution.startedAt;
+    this.pace.ran(ranMs);
+    if (ranMs > this.longestMs) {
+      this.longestMs = ranMs;
+      this.longest = task;
+    }
     // The slot does not wait for it: the next task may start while this outcome is being written.
     this.recorder.record(execution, definition, lease, outcome);
     if (!this.stopping) this.fill();

@@ -307,17 +307,23 @@ export class WorkerPool {
     void this.audit?.check();
   }
 
-  /** A blocked event loop delays everything here, timeouts included, so it is worth a warning that names suspects. */
+  /**
+   * A blocked event loop delays everything here, timeouts included, so it is worth a warning that names suspects. What
+   * has blocked it may run on; as a rule it has ended before this timer can say so.
+   */
   private watchLag(): void {
     const now = performance.now();
     const lagMs = Math.round(now - this.lastTick - tickMs);
     this.lastTick = now;
     this.lagMs = Math.max(0, lagMs);
+    const ended = this.workers.flatMap((worker) => worker.takeLongest() ?? []);
     if (lagMs < Math.min(longLagMs, this.options.leaseMs / 2)) return;
-    const suspects = this.workers.flatMap((worker) => worker.describeRunning());
+    const suspects = [...ended, ...this.workers.flatMap((worker) => worker.runningTasks)]
+      .slice(0, 10)
+      .map(({ name, id }) => `"${name}" ${id}`);
     this.reporter.log(
       'warn',
-      `The event loop was blocked for ${lagMs} ms; running: ${suspects.slice(0, 10).join(', ') || 'no task'}. ` +
+      `The event loop was blocked for ${lagMs} ms; what ran: ${suspects.join(', ') || 'no task'}. ` +
         `Move long computations to a worker thread, or let them pause now and then.`,
     );
   }

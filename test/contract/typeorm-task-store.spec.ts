@@ -73,6 +73,29 @@ describe('TypeOrmTaskStore in two processes', () => {
   });
 });
 
+it('takes nobody for dead for one lease after the start of PostgreSQL', async () => {
+  const store = await open();
+  const worker = await leaseOf(store, ['young']);
+  const task = newTask({ queue: 'young' });
+  await store.enqueue([task]);
+  await store.claim({ workerId: worker.workerId, queue: 'young', names: ['work'], limit: 1 });
+  await client.query(`UPDATE ${schema}.worker SET lease_until = now() - interval '1 day' WHERE id = $1`, [
+    worker.workerId,
+  ]);
+  // Everything that the other tests have left behind would be rescued as well.
+  const rescue = async (leaseMs: number) =>
+    (await store.rescue({ leaseMs, maxCrashes: 3, removeFailedOf: [] })).map(({ id }) => id);
+  const { rows } = await client.query<{ up: number }>(
+    `SELECT (extract(epoch FROM now() - pg_postmaster_start_time()) * 1000)::float8 AS up`,
+  );
+  expect(await rescue(rows[0].up + 60_000)).toEqual([]);
+  const [held] = await store.holdings(worker.workerId);
+  expect(held).toMatchObject({ id: task.id });
+  expect(await rescue(rows[0].up)).toContain(task.id);
+  expect(await store.holdings(worker.workerId)).toEqual([]);
+  await store.close();
+});
+
 /** Claims until nothing is left, as a worker of its own. */
 async function drain(store: TypeOrmTaskStore): Promise<string[]> {
   const { workerId } = await leaseOf(store, ['shared']);

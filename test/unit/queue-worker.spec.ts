@@ -227,7 +227,7 @@ describe('a queue worker', () => {
 
   it('pauses while the settler is overloaded, and goes on when that is idle', async () => {
     const idle = deferred();
-    const settler = { overloaded: true, idle: () => idle.promise, settle: async () => 'done' as const };
+    const settler = { ...fakeSettler('done'), overloaded: true, idle: () => idle.promise };
     const { store, claim, worker } = await setUp(
       [definition(() => {})],
       {},

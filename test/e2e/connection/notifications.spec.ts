@@ -1,8 +1,9 @@
+import { TaskStore } from 'nestjs-backie';
 import pg from 'pg';
 import { expect, inject, it, vi } from 'vitest';
-import { bootApp, freshSchema, next, sql } from '../../support/app.js';
+import { bootApp, freshSchema, next, sql, whenFinished } from '../../support/app.js';
 import { type Backends, backends } from '../../support/backends.js';
-import { deferred, found, taskOf, until } from '../../support/tasks.js';
+import { abortReason, deferred, found, taskOf, until } from '../../support/tasks.js';
 
 const never = { defaults: { pollIntervalMs: 3_600_000 } };
 
@@ -110,6 +111,55 @@ it('ignores notifications that make no sense', async () => {
   const last = next(worker.events, 'done');
   gate.resolve();
   expect(await last).toMatchObject([{ id, attempt: 1 }]);
+});
+
+it('does nothing to a task that runs again when what was told of its first attempt is told late', async () => {
+  const gate = deferred();
+  const aborted: number[] = [];
+  const Work = taskOf('work', async (_payload, { attempt, signal }) => {
+    signal.addEventListener('abort', () => aborted.push(attempt));
+    await (attempt === 1 ? abortReason(signal) : gate.promise);
+  });
+  const Quick = taskOf('quick', () => {});
+  const own = backends();
+  const worker = await bootApp([Work, Quick], { connection: own.connection, ...never });
+  const other = await bootApp([], { schema: worker.schema, workers: false });
+  const { app, tasks, events } = worker;
+  const channel = await channelOf(own);
+  const ear = new pg.Client(inject('databaseUrl'));
+  await ear.connect();
+  whenFinished(() => ear.end());
+  await ear.query(`LISTEN "${channel}"`);
+  const told: string[] = [];
+  ear.on('notification', ({ payload }) => told.push(payload!));
+
+  const started = next(events, 'started');
+  const cancelled = next(events, 'cancelled');
+  const { id } = await other.tasks.enqueue('work');
+  await started;
+  await other.tasks.cancel(id);
+  await cancelled;
+  const startedAgain = next(events, 'started');
+  expect(await other.tasks.retry(id)).toBe(true);
+  expect(await startedAgain).toMatchObject([{ id, attempt: 2 }]);
+  await until(
+    () => ear.query('SELECT 1'),
+    () => told.includes('w0:default') && told.includes(`c${id}`),
+  );
+
+  const looks = vi.spyOn(app.get(TaskStore), 'holdings');
+  for (const payload of told.slice()) await sql('SELECT pg_notify($1, $2)', [channel, payload]);
+  // What is told now is heard after all that, and whoever has heard of a wish to cancel looks for it.
+  const done = next(events, 'done');
+  await other.tasks.enqueue('quick');
+  await done;
+  expect(looks).toHaveBeenCalled();
+  await Promise.all(looks.mock.results.map(({ value }) => value as Promise<unknown>));
+  expect(await found(tasks, id)).toMatchObject({ state: 'running', attempt: 2, claimSeq: 2 });
+  expect(aborted).toEqual([1]);
+  const last = next(events, 'done');
+  gate.resolve();
+  expect(await last).toMatchObject([{ id, attempt: 2 }]);
 });
 
 it('is not woken by another schema of the same database', async () => {

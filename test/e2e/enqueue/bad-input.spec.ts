@@ -9,8 +9,9 @@ import {
   type TaskQueue,
   UnknownTaskError,
 } from 'nestjs-backie';
+import pg from 'pg';
 import type { EntityManager } from 'typeorm';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { bootApp, liveTasks, openDataSource, shared } from '../../support/app.js';
 
@@ -36,7 +37,9 @@ const context = shared(async () => ({
 
 type Enqueue = (tasks: TaskQueue, manager: EntityManager | undefined) => Promise<unknown>;
 
-/** Refused outside of a transaction and in one, which stays usable and commits nothing of it. */
+const statements = vi.spyOn(pg.Client.prototype as unknown as { query(...args: unknown[]): unknown }, 'query');
+
+/** Refused outside of a transaction and in one, which stays usable and commits nothing of it; no statement is sent. */
 async function expectRefusal(
   enqueue: Enqueue,
   error: abstract new (...args: never[]) => BackieError,
@@ -44,7 +47,9 @@ async function expectRefusal(
 ): Promise<void> {
   const { tasks, schema, dataSource } = context();
   const expectIn = async (manager?: EntityManager) => {
+    statements.mockClear();
     const thrown = await enqueue(tasks, manager).catch((reason: unknown) => reason);
+    expect(statements).not.toHaveBeenCalled();
     expect(thrown).toBeInstanceOf(error);
     expect((thrown as Error).message).toMatch(message);
   };
@@ -55,6 +60,22 @@ async function expectRefusal(
   });
   expect(await liveTasks(schema)).toBe(0);
 }
+
+it('sees the statements that are sent, when something is stored and when not', async () => {
+  const { tasks, dataSource } = context();
+  statements.mockClear();
+  await tasks.remove((await tasks.enqueue(Any, 1)).id);
+  const alone = statements.mock.calls.length;
+  expect(alone).toBeGreaterThanOrEqual(2);
+  await dataSource.transaction(async (manager) => {
+    statements.mockClear();
+    const { id } = await tasks.enqueue(Any, 1, { manager });
+    expect(statements).toHaveBeenCalledOnce();
+    await manager.query('SELECT 1');
+    expect(statements).toHaveBeenCalledTimes(2);
+    await manager.query(`DELETE FROM "${context().schema}".task WHERE id = $1`, [id]);
+  });
+});
 
 describe('a payload is refused before anything is written:', () => {
   const circular: Record<string, unknown> = { name: 'me' };

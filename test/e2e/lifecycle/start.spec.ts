@@ -51,7 +51,8 @@ it('registers a worker with its queues and a lease, which it renews', async () =
   expect(leaseRemainingMs).toBeLessThanOrEqual(2_000);
   const look = async () => {
     const rows = await sql<{ id: string; queues: string[]; pid: number; left: number; until: Date }>(
-      `SELECT id, queues, pid, lease_until AS until, extract(epoch FROM lease_until - now())::float8 AS left
+      // Not now(): a renewal may commit between that and the moment in which the row is seen.
+      `SELECT id, queues, pid, lease_until AS until, extract(epoch FROM lease_until - clock_timestamp())::float8 AS left
        FROM "${schema}".worker`,
     );
     expect(rows).toMatchObject([{ id: workerId, pid: process.pid, queues: ['default', 'mail'] }]);

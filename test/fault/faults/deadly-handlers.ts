@@ -58,7 +58,6 @@ export const poisonCrowd: Fault = {
     // One process at a time: those that died together are claimed together, and none ends before the next death.
     await harness.startWorkers(1, settings);
     const kept = harness.keepWorkers(1, settings);
-    harness.finally(() => kept.stop());
     const neighbours = concurrency - 1;
     const producer = await harness.load({ tasks: 1, works: [{ do: 'alwaysKill', ms: 500 }], overMs: 0 });
     await harness.loaded;

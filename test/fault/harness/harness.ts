@@ -50,6 +50,7 @@ export class Harness {
   /** When, by performance.now(), the load is to be over. */
   loadEndsAt = 0;
   private readonly proxies: WireProxy[] = [];
+  private readonly keepers: WorkerKeeper[] = [];
   private readonly cleanUps: (() => Promise<unknown>)[] = [];
   private appsStarted = 0;
 
@@ -191,9 +192,11 @@ export class Harness {
     return this.server.url(this.database, role, proxy.port);
   }
 
-  /** Lets dead workers come back; they may die by themselves from now on. */
+  /** Lets dead workers come back, at most until the fault has been judged; they may die by themselves from now on. */
   keepWorkers(count: number, settings: Partial<AppSettings> = {}): WorkerKeeper {
-    return new WorkerKeeper(this, count, settings);
+    const keeper = new WorkerKeeper(this, count, settings);
+    this.keepers.push(keeper);
+    return keeper;
   }
 
   /** One statement in the faulty database as superuser, past the proxy. */
@@ -253,6 +256,8 @@ export class Harness {
 
   /** Ends what still runs, by force if need be. */
   async close(): Promise<void> {
+    // Before anything else: what is killed below would come back.
+    await Promise.all(this.keepers.map((keeper) => keeper.stop()));
     await Promise.all(this.apps.filter(({ alive }) => alive).map((app) => app.kill()));
     for (const cleanUp of this.cleanUps.reverse()) await cleanUp();
     for (const proxy of [this.proxy, ...this.proxies]) await proxy.close();
