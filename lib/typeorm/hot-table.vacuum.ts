@@ -16,6 +16,7 @@ const mostBackoff = 64;
  */
 export class HotTableVacuum {
   private ended = 0;
+  private worthwhile = leastEnded;
   private threshold = leastEnded;
   private backoff = 1;
   private underWay = false;
@@ -34,9 +35,9 @@ export class HotTableVacuum {
     if (this.ended < this.threshold || this.underWay) return;
     this.ended = 0;
     this.underWay = true;
-    // Whatever it fails of, autovacuum comes too.
     void this.vacuum()
-      .catch(() => {})
+      // Whatever it fails of, autovacuum comes too.
+      .catch(() => this.comeMoreRarely())
       .finally(() => {
         this.underWay = false;
       });
@@ -53,7 +54,14 @@ export class HotTableVacuum {
       [this.table],
     );
     const helped = Number(row?.[0]) < before / 2;
-    this.backoff = helped ? 1 : Math.min(this.backoff * 2, mostBackoff);
-    this.threshold = Math.max(leastEnded, Number(row?.[1]) * partOfTable) * this.backoff;
+    this.worthwhile = Math.max(leastEnded, Number(row?.[1]) * partOfTable);
+    if (!helped) return this.comeMoreRarely();
+    this.backoff = 1;
+    this.threshold = this.worthwhile;
+  }
+
+  private comeMoreRarely(): void {
+    this.backoff = Math.min(this.backoff * 2, mostBackoff);
+    this.threshold = this.worthwhile * this.backoff;
   }
 }

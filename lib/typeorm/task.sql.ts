@@ -26,6 +26,12 @@ export function taskSql(schema: string) {
   const worker = `${s}."worker"`;
   const queue = `${s}."queue"`;
 
+  /**
+   * The row of `t` whose key stands in a row of the input. Not by `=` alone: the planner would also consider a merge join,
+   * and for its sake a walk through the whole primary key, joined with each row of the input. That looks cheap whenever
+   * the table was empty when it was last vacuumed or analyzed.
+   */
+  const sameKey = (t: string, i: string) => `${t}."id" = ANY(ARRAY[${i}."id"]) AND ${t}."queue" = ${i}."queue"`;
   /** The columns that a finished task keeps as they were; its attempts and state are given apart. */
   const kept = `"id", "queue", "name", "priority", "scheduled_at", "claim_seq", "attempt", "retries", "crashes",
       "max_retries", "timeout_ms", "created_at", "started_at", "unique_key", "payload"`;
@@ -82,7 +88,7 @@ export function taskSql(schema: string) {
       USING (
         SELECT * FROM unnest($2::uuid[], $3::text[], $4::bigint[]) AS i("id", "queue", "claim_seq") ORDER BY i."id"
       ) i
-      WHERE t."id" = i."id" AND t."queue" = i."queue"
+      WHERE ${sameKey('t', 'i')}
         AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`;
 
   /** The columns of a claimed task, in the order of `claimedTask`. */
@@ -229,7 +235,7 @@ export function taskSql(schema: string) {
       UPDATE ${task} t
       SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
         "claimed_ahead" = due."place" > $5::bigint AND NOT t."claimed_ahead"
-      FROM due WHERE t."id" = due."id" AND t."queue" = due."queue"
+      FROM due WHERE ${sameKey('t', 'due')}
       RETURNING ${claimed}`,
 
     /**
@@ -249,7 +255,7 @@ export function taskSql(schema: string) {
         ORDER BY t."scheduled_at", t."id"
         LIMIT 1 FOR UPDATE OF t SKIP LOCKED
       ) due
-      WHERE t."id" = due."id" AND t."queue" = due."queue"
+      WHERE ${sameKey('t', 'due')}
       RETURNING ${claimed}`,
 
     /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. */
@@ -276,12 +282,12 @@ export function taskSql(schema: string) {
           CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN 'cancelled' ELSE i."state" END AS "end",
           CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN t."cancel_keep" ELSE i."keep" END AS "keep",
           CASE WHEN i."report" IS NULL THEN t."attempts" ELSE ${withAttempt('i."report"')} END AS "history"
-        FROM input i JOIN ${task} t ON t."id" = i."id" AND t."queue" = i."queue"
+        FROM input i JOIN ${task} t ON ${sameKey('t', 'i')}
         WHERE t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"
         FOR UPDATE OF t
       ), ended AS (
         DELETE FROM ${task} t USING held
-        WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NOT NULL
+        WHERE ${sameKey('t', 'held')} AND held."end" IS NOT NULL
         RETURNING t.*, held."end", held."keep", held."history"
       ), kept AS (
         INSERT INTO ${finished} (${kept}, "state", "attempts")
@@ -294,7 +300,7 @@ export function taskSql(schema: string) {
           "retries" = t."retries" + (held."retry_in" IS NOT NULL)::int,
           "attempt" = t."attempt" - (held."retry_in" IS NULL)::int
         FROM held
-        WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NULL
+        WHERE ${sameKey('t', 'held')} AND held."end" IS NULL
         RETURNING t."id", t."queue", t."scheduled_at"
       ), due AS (
         SELECT "queue" FROM back WHERE "scheduled_at" <= now()
@@ -377,13 +383,13 @@ export function taskSql(schema: string) {
                 'message', 'Task "' || t."name" || '" ' || t."id" || ' was held by ' || c."crashed" ||
                   ' workers when they died; it is not tried again. Find out what it does to its process, then retry it.'))
               ELSE '{}' END`)} END AS "history"
-        FROM orphan o JOIN ${task} t ON t."id" = o."id" AND t."queue" = o."queue"
+        FROM orphan o JOIN ${task} t ON ${sameKey('t', 'o')}
         CROSS JOIN LATERAL (SELECT t."crashes" + (NOT t."claimed_ahead")::int AS "crashed") c
         WHERE t."worker_id" IS NOT DISTINCT FROM o."worker_id"
         FOR UPDATE OF t SKIP LOCKED
       ), ended AS (
         DELETE FROM ${task} t USING held
-        WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NOT NULL
+        WHERE ${sameKey('t', 'held')} AND held."end" IS NOT NULL
         RETURNING t.*, held."end", held."keep", held."history", held."crashed"
       ), kept AS (
         INSERT INTO ${finished} (${kept}, "state", "attempts")
@@ -392,7 +398,7 @@ export function taskSql(schema: string) {
         UPDATE ${task} t
         SET "worker_id" = NULL, "crashes" = held."crashed", "attempts" = held."history"
         FROM held
-        WHERE t."id" = held."id" AND t."queue" = held."queue" AND held."end" IS NULL
+        WHERE ${sameKey('t', 'held')} AND held."end" IS NULL
         RETURNING t."id", t."queue", t."name", t."attempt", t."crashes"
       ), woken AS (
         ${wake('back')}
@@ -415,14 +421,14 @@ export function taskSql(schema: string) {
         SELECT "id", "queue", "worker_id" FROM ${task} WHERE "id" = $1::uuid AND "queue" = $2 FOR UPDATE
       ), ended AS (
         DELETE FROM ${task} t USING live
-        WHERE t."id" = live."id" AND t."queue" = live."queue" AND live."worker_id" IS NULL
+        WHERE ${sameKey('t', 'live')} AND live."worker_id" IS NULL
         RETURNING t.*
       ), kept AS (
         INSERT INTO ${finished} (${kept}, "state", "attempts")
         SELECT ${kept}, 'cancelled', "attempts" FROM ended WHERE $3::boolean
       ), asked AS (
         UPDATE ${task} t SET "cancel_keep" = $3::boolean FROM live
-        WHERE t."id" = live."id" AND t."queue" = live."queue" AND live."worker_id" IS NOT NULL
+        WHERE ${sameKey('t', 'live')} AND live."worker_id" IS NOT NULL
         RETURNING t."id"
       )
       SELECT (SELECT count(*) FROM ended)::int AS "ended",
