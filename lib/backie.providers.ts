@@ -3,6 +3,7 @@ import type { InjectionToken, Provider } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
 import { BackgroundTaskExplorer } from './background-task.explorer.js';
 import { BackieOrchestrator } from './backie.orchestrator.js';
+import { CronCalendar } from './cron-calendar.js';
 import { getTaskEventsToken, getTaskQueueToken, getTaskStoreToken, getWorkerPoolToken } from './constants.js';
 import { NestReporter } from './engine-reporter.js';
 import type { TaskStore } from './engine/task-store.js';
@@ -16,6 +17,7 @@ import { newTaskId } from './task-id.js';
 import { TaskInvoker } from './task-invoker.js';
 import { TaskQueue } from './task-queue.js';
 import { TaskRegistry } from './task.registry.js';
+import { TaskSchedules } from './task-schedules.js';
 
 const RESOLVED_OPTIONS = 'backie:resolved-options';
 const STORE_HANDLE = 'backie:store-handle';
@@ -62,26 +64,46 @@ export function instanceProviders(
       useFactory: (explorer: BackgroundTaskExplorer, options: ResolvedOptions) => new TaskRegistry(explorer, options),
     },
     {
+      provide: NestReporter,
+      inject: [events],
+      useFactory: (taskEvents: TaskEvents) =>
+        new NestReporter(taskEvents, instance === defaultInstance ? undefined : instance),
+    },
+    {
+      provide: TaskSchedules,
+      inject: [store, TaskRegistry, RESOLVED_OPTIONS, NestReporter],
+      useFactory: (taskStore: TaskStore, registry: TaskRegistry, options: ResolvedOptions, reporter: NestReporter) =>
+        new TaskSchedules(taskStore, registry, new CronCalendar(), options, reporter),
+    },
+    {
       provide: pool,
-      inject: [store, TaskRegistry, RESOLVED_OPTIONS, events],
-      useFactory: (taskStore: TaskStore, registry: TaskRegistry, options: ResolvedOptions, taskEvents: TaskEvents) =>
+      inject: [store, TaskRegistry, RESOLVED_OPTIONS, NestReporter, TaskSchedules],
+      useFactory: (
+        taskStore: TaskStore,
+        registry: TaskRegistry,
+        options: ResolvedOptions,
+        reporter: NestReporter,
+        schedules: TaskSchedules,
+      ) =>
         new WorkerPool(
           taskStore,
           () => registry.workable(),
           { ...options, version: packageVersion(), newId: newTaskId },
-          new NestReporter(taskEvents, instance === defaultInstance ? undefined : instance),
+          reporter,
+          schedules,
         ),
     },
     {
       provide: queue,
-      inject: [store, TaskRegistry, pool, events, RESOLVED_OPTIONS],
+      inject: [store, TaskRegistry, pool, events, RESOLVED_OPTIONS, TaskSchedules],
       useFactory: (
         taskStore: TaskStore,
         registry: TaskRegistry,
         workerPool: WorkerPool,
         taskEvents: TaskEvents,
         options: ResolvedOptions,
-      ) => new TaskQueue(taskStore, registry, workerPool, taskEvents, options),
+        schedules: TaskSchedules,
+      ) => new TaskQueue(taskStore, registry, workerPool, taskEvents, options, schedules),
     },
     {
       provide: BackieOrchestrator,

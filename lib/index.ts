@@ -5,6 +5,10 @@ export { BackgroundTask } from './decorators/background-task.decorator.js';
 export { Backoff } from './engine/backoff.js';
 export type { BackoffFunction, BackoffMode, ExponentialBackoff } from './engine/backoff.js';
 export { CurrentTask } from './engine/current-task.js';
+export { CatchUp } from './engine/schedule.js';
+export type { Schedule, ScheduleDefinition } from './engine/schedule.js';
+export { ScheduleStore } from './engine/schedule-store.js';
+export type { DueSchedules, PutOutcome } from './engine/schedule-store.js';
 export { RetentionMode, TaskState } from './engine/task.js';
 export type {
   AttemptOutcome,
@@ -78,6 +82,8 @@ export type {
 } from './interfaces/background-task-handler.interface.js';
 export type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
 export type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
+export type { ScheduleInfo, ScheduleOptions, ScheduleTimes } from './interfaces/schedule-options.interface.js';
+export { InvalidScheduleError, ScheduleDeclaredError, UnknownScheduleError } from './errors/schedule.errors.js';
 export { MemoryTaskStore } from './memory/memory-task-store.js';
 export type { MemoryTaskStoreOptions } from './memory/memory-task-store.js';
 export { TaskRequest } from './task-invoker.js';

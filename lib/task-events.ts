@@ -17,6 +17,8 @@ export class TaskEvents {
   readonly done = this.#observe('done');
   /** An attempt failed, and the task waits for its next one. */
   readonly retrying = this.#observe('retrying');
+  /** A handler asked for another attempt later, and that is recorded. */
+  readonly snoozed = this.#observe('snoozed');
   /** An attempt failed, and it was the last. */
   readonly failed = this.#observe('failed');
   /** A task ended on request. */

@@ -1,6 +1,8 @@
 import { backgroundTaskOf } from './decorators/background-task.decorator.js';
 import { GroupCommit } from './engine/group-commit.js';
 import { delay } from './engine/delay.js';
+import { isInstance } from './engine/is-instance.js';
+import { BackieError } from './errors/backie.error.js';
 import {
   type ClaimedTask,
   keeps,
@@ -17,6 +19,7 @@ import { UnknownTaskError } from './errors/configuration.errors.js';
 import { StoreUnavailableError } from './errors/store.errors.js';
 import type { BackgroundTaskClass, PayloadOf } from './interfaces/background-task-handler.interface.js';
 import type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
+import type { ScheduleInfo, ScheduleOptions } from './interfaces/schedule-options.interface.js';
 import { checkEnqueueOptions } from './options/check-task-options.js';
 import { checkName, maxNameLength, shown } from './options/checks.js';
 import { checkFilter, checkPage } from './options/check-filter.js';
@@ -24,6 +27,7 @@ import { defaultInstance } from './options/instance.js';
 import type { ResolvedOptions } from './options/resolve-options.js';
 import type { TaskEvents } from './task-events.js';
 import { prepareTasks, type TaskTarget } from './task-preparation.js';
+import type { TaskSchedules } from './task-schedules.js';
 import type { TaskRegistry } from './task.registry.js';
 
 /** The arguments after the task: a payload that may be undefined may also be left out. */
@@ -56,6 +60,7 @@ export class TaskQueue {
     private readonly pool: WorkerPool,
     private readonly events: TaskEvents,
     private readonly options: ResolvedOptions,
+    private readonly schedulesOf: TaskSchedules,
   ) {
     const send = (calls: readonly Storing[]) => {
       const tasks = calls.map(({ task }) => task);
@@ -211,6 +216,72 @@ export class TaskQueue {
     return this.asking('list the paused queues', () => this.store.pausedQueues());
   }
 
+  /**
+   * Makes or changes a schedule: each tick of it enqueues one task, whatever number of processes run. Calling it again
+   * with the same options changes nothing, so that it may be called at each start.
+   *
+   * @param name 1 to 128 characters, unique among all schedules.
+   * @param task A decorated class, or the name of a task. Its payload gets `tick`: the tick's time as an ISO string.
+   * @throws InvalidScheduleError for a pattern that cannot be read or never ticks, or an unknown time zone;
+   * ScheduleDeclaredError when a class declares a schedule of this name; and as `enqueue` does for the payload.
+   */
+  schedule<TaskClass extends BackgroundTaskClass>(
+    name: string,
+    task: TaskClass,
+    options: ScheduleOptions<PayloadOf<TaskClass>>,
+  ): Promise<void>;
+  schedule(name: string, task: string, options: ScheduleOptions): Promise<void>;
+  async schedule(name: string, task: BackgroundTaskClass | string, options: ScheduleOptions): Promise<void> {
+    const target = this.target(task);
+    await this.asking('store a schedule', () => this.schedulesOf.schedule(name, target, options));
+    this.pool.wakeScheduler();
+  }
+
+  /**
+   * Removes a schedule; tasks that it has enqueued stay.
+   *
+   * @returns False when there is none of this name.
+   * @throws ScheduleDeclaredError when a class of this application declares it. One that no application declares any more
+   * ticks no more, and can be removed.
+   */
+  unschedule(name: string): Promise<boolean> {
+    return this.asking('remove a schedule', () => this.schedulesOf.unschedule(name));
+  }
+
+  /** All schedules, in the order of their names. */
+  schedules(): Promise<ScheduleInfo[]> {
+    return this.asking('list the schedules', () => this.schedulesOf.list());
+  }
+
+  /**
+   * Lets a schedule tick no more, now and after restarts and deployments.
+   *
+   * @throws UnknownScheduleError
+   */
+  pauseSchedule(name: string): Promise<void> {
+    return this.asking('pause a schedule', () => this.schedulesOf.pause(name));
+  }
+
+  /**
+   * Ends a pause. Ticks that passed meanwhile are left out.
+   *
+   * @throws UnknownScheduleError
+   */
+  async resumeSchedule(name: string): Promise<void> {
+    await this.asking('resume a schedule', () => this.schedulesOf.resume(name));
+    this.pool.wakeScheduler();
+  }
+
+  /**
+   * Enqueues a task of this schedule now, beside those of its ticks, even while it is paused.
+   *
+   * @throws UnknownScheduleError
+   */
+  async runNow(name: string): Promise<Enqueued> {
+    const task = await this.asking('run a schedule', () => this.schedulesOf.extra(name));
+    return this.enqueueAlone(task);
+  }
+
   private target(task: unknown): TaskTarget {
     if (typeof task === 'string') {
       checkName('The name of the task', task, maxNameLength);
@@ -254,7 +325,9 @@ export class TaskQueue {
     try {
       return await ask();
     } catch (error) {
-      throw this.store.isTransient(error) ? new StoreUnavailableError(doing, error) : error;
+      // What was refused before anything was asked may speak of timeouts too.
+      const refused = isInstance(error, BackieError);
+      throw !refused && this.store.isTransient(error) ? new StoreUnavailableError(doing, error) : error;
     }
   }
 

@@ -46,7 +46,7 @@ export class AttemptRecorder {
     // Also what was to go back, when somebody wished it cancelled meanwhile.
     if (state === 'cancelled') this.reporter.event('cancelled', attemptRef(task));
     else if (durationMs !== undefined) this.tell(task, state, settlement, durationMs, error);
-    this.recorded(task, settlement.kind === 'retry' && state === 'ready' ? settlement.delayMs : undefined);
+    this.recorded(task, 'delayMs' in settlement && state === 'ready' ? settlement.delayMs : undefined);
   }
 
   private write(ending: Ending): void {
@@ -57,7 +57,9 @@ export class AttemptRecorder {
   private tell(task: ClaimedTask, state: Verdict, settlement: Settlement, durationMs: number, error: unknown): void {
     const { id, name, queue, attempt } = task;
     if (state === 'lost') this.reporter.event('lost', { id, name, queue, attempt });
-    else if (settlement.kind === 'retry') {
+    else if (settlement.kind === 'snooze') {
+      this.reporter.event('snoozed', { id, name, queue, attempt, durationMs, delayMs: settlement.delayMs });
+    } else if (settlement.kind === 'retry') {
       const { delayMs } = settlement;
       this.reporter.event('retrying', { id, name, queue, attempt, durationMs, error, delayMs });
     } else if (state === 'done') this.reporter.event('done', { id, name, queue, attempt, durationMs });

@@ -1,4 +1,12 @@
+import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import { longestWaitMs } from './backoff.js';
 import type { ClaimedTask } from './task.js';
+
+/** What an attempt lets its handler do to it. */
+export interface AttemptControls {
+  controller(): AbortController;
+  snooze(ms: number): void;
+}
 
 /** The attempt that a handler is running: the second argument of `run`. */
 export class CurrentTask {
@@ -20,10 +28,10 @@ export class CurrentTask {
    * refuse a number that is lower than the highest they have seen: then a stalled attempt cannot overwrite its successor.
    */
   readonly fencingToken: number;
-  readonly #controller: () => AbortController;
+  readonly #controls: AttemptControls;
   readonly #times: Pick<ClaimedTask, 'createdAt' | 'scheduledAt'>;
 
-  constructor(task: ClaimedTask, limits: { maxRetries: number; timeoutMs: number }, controller: () => AbortController) {
+  constructor(task: ClaimedTask, limits: { maxRetries: number; timeoutMs: number }, controls: AttemptControls) {
     this.id = task.id;
     this.name = task.name;
     this.queue = task.queue;
@@ -33,7 +41,7 @@ export class CurrentTask {
     this.maxRetries = limits.maxRetries;
     this.timeoutMs = limits.timeoutMs;
     this.fencingToken = task.claimSeq;
-    this.#controller = controller;
+    this.#controls = controls;
     this.#times = task;
   }
 
@@ -52,6 +60,22 @@ export class CurrentTask {
    * Whatever the handler does after that is not recorded.
    */
   get signal(): AbortSignal {
-    return this.#controller().signal;
+    return this.#controls.controller().signal;
+  }
+
+  /**
+   * Asks for another attempt later, without using up a retry: call it and return. What it waits for may not be there yet,
+   * or a service may have asked for patience. Throwing afterwards is a failed attempt all the same.
+   *
+   * @param ms Milliseconds until the task is due again, by the database's clock: 0 to 10 years.
+   * @throws InvalidOptionsError for anything else; the reason of `signal` when the attempt is over.
+   */
+  snooze(ms: number): void {
+    if (typeof ms !== 'number' || !(ms >= 0 && ms <= longestWaitMs)) {
+      throw new InvalidOptionsError(
+        `Task "${this.name}" ${this.id}: snooze() takes a number of milliseconds from 0 to ${longestWaitMs}, not ${String(ms)}.`,
+      );
+    }
+    this.#controls.snooze(ms);
   }
 }

@@ -21,6 +21,7 @@ export class Execution {
   private settled: Outcome | undefined;
   private over: (outcome: Outcome) => void = () => {};
   private timer: NodeJS.Timeout | undefined;
+  private snoozeMs: number | undefined;
 
   constructor(
     readonly task: ClaimedTask,
@@ -40,11 +41,17 @@ export class Execution {
     if (settled) return queueMicrotask(() => over(settled));
     this.over = over;
     this.timer = setTimeout(() => this.timeOut(), this.limits.timeoutMs);
-    const current = new CurrentTask(this.task, this.limits, () => this.abortController());
+    const controls = { controller: () => this.abortController(), snooze: (ms: number) => this.snooze(ms) };
+    const current = new CurrentTask(this.task, this.limits, controls);
     call(handler, this.task.payload, current).then(
-      () => this.end(returned),
+      () => this.end(this.snoozeMs === undefined ? returned : { kind: 'snoozed', delayMs: this.snoozeMs }),
       (error: unknown) => this.end({ kind: 'threw', error }),
     );
+  }
+
+  private snooze(ms: number): void {
+    if (this.abortReason) throw this.abortReason;
+    this.snoozeMs = ms;
   }
 
   cancel(): void {

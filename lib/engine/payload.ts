@@ -30,6 +30,13 @@ export function encodePayload(task: string, payload: unknown, maxBytes = default
   return text;
 }
 
+/** Encodes what each task of a schedule gets with its tick added, so it has to be an object. @throws InvalidPayloadError */
+export function encodeSchedulePayload(task: string, payload: unknown, maxBytes = defaultMaxPayloadBytes): string {
+  const text = encodePayload(task, payload, maxBytes);
+  if (text.startsWith('{')) return text;
+  throw new InvalidPayloadError(task, 'a schedule needs an object, since each task gets it with its tick');
+}
+
 /** A hash of a task's name and payload that does not depend on the order of keys. */
 export function payloadKey(name: string, text: string): string {
   return createHash('sha256')

@@ -8,6 +8,8 @@ import type { AttemptReport, Settlement } from './task-store.js';
 /** How an attempt ended. */
 export type Outcome =
   | { readonly kind: 'returned' }
+  /** The handler asked for another attempt later, and returned. */
+  | { readonly kind: 'snoozed'; readonly delayMs: number }
   | { readonly kind: 'threw'; readonly error: unknown }
   | { readonly kind: 'timedOut'; readonly error: Error }
   | { readonly kind: 'cancelled'; readonly error: Error }
@@ -37,6 +39,8 @@ export function settle(
   }
   const claim = { id, queue, claimSeq };
   switch (outcome.kind) {
+    case 'snoozed':
+      return { ...claim, kind: 'snooze', delayMs: outcome.delayMs };
     case 'interrupted':
       return { ...claim, kind: 'release' };
     case 'cancelled': {

@@ -27,6 +27,8 @@ export interface TaskEventMap {
   done: AttemptRef & Timed;
   /** The attempt failed, and the task waits for its next one. */
   retrying: AttemptRef & Timed & { readonly error: unknown; readonly delayMs: number };
+  /** The handler asked for another attempt later, by `snooze`. */
+  snoozed: AttemptRef & Timed & { readonly delayMs: number };
   /** The attempt failed, and it was the last. */
   failed: AttemptRef & Timed & { readonly error: unknown };
   /** Ended on request. */

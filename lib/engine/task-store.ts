@@ -1,3 +1,4 @@
+import type { ScheduleStore } from './schedule-store.js';
 import type { ClaimedTask, FinishedState, NewTask, Stored, Task, TaskAttempt, TaskState } from './task.js';
 
 /** How a claimed task goes on. Each names the claim that it ends, so that a stale one changes nothing. */
@@ -11,6 +12,8 @@ export type Settlement = SettledClaim &
         readonly attempt: AttemptReport | null;
       }
     | { readonly kind: 'retry'; readonly delayMs: number; readonly attempt: AttemptReport }
+    /** Back to its queue for later: the attempt counts, but uses up no retry. */
+    | { readonly kind: 'snooze'; readonly delayMs: number }
     /** Back to its queue, as if this claim had never been: no attempt and no retry is used up. */
     | { readonly kind: 'release' }
   );
@@ -127,6 +130,8 @@ export type StoreHint =
   | { readonly kind: 'wake'; readonly queue?: string; readonly inMs?: number }
   /** Somebody wants this running task cancelled; `holdings` tells whether that is so, and in which claim. */
   | { readonly kind: 'cancel'; readonly id: string }
+  /** A schedule was made, changed or resumed. */
+  | { readonly kind: 'schedule' }
   /** A worker was taken for dead, and its tasks were given away. */
   | { readonly kind: 'buried'; readonly workerId: string }
   /** No hints will come, for this reason; polling has to do. */
@@ -168,6 +173,8 @@ export type CancelOutcome = 'cancelled' | 'requested' | 'notLive';
 export abstract class TaskStore {
   /** Where the tasks are, for the log. Never a password. */
   abstract readonly description: string;
+  /** Where the schedules are: with the tasks. */
+  abstract readonly schedules: ScheduleStore;
 
   /** Connects and brings the schema up to date. */
   abstract open(): Promise<void>;

@@ -3,8 +3,10 @@ import { maxTimerMs } from './delay.js';
 import type { Execution } from './execution.js';
 import { Grace } from './grace.js';
 import { LeaseHolder } from './lease-holder.js';
+import { LoopWatch, tickMs } from './loop-watch.js';
 import { QueueWorker } from './queue-worker.js';
 import { Rescuer } from './rescuer.js';
+import { Scheduler, type Scheduling } from './scheduler.js';
 import { Settler } from './settler.js';
 import { Suspects } from './suspects.js';
 import type { ClaimedTask } from './task.js';
@@ -12,6 +14,7 @@ import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { EngineReporter } from './task-event.js';
 import { Audit } from './audit.js';
 import type { LeaseTerms, Listening, StoreHint, TaskStore } from './task-store.js';
+import { type Trouble, Troubles } from './troubles.js';
 
 export interface WorkerPoolOptions extends LeaseTerms {
   readonly queues: readonly QueueDefinition[];
@@ -52,20 +55,15 @@ export interface WorkerPoolStatus {
     readonly prefetched: number;
   }[];
   /** The latest failure of the store, or null; the pool goes on trying. */
-  readonly lastError: { readonly doing: string; readonly message: string; readonly at: Date } | null;
+  readonly lastError: Trouble | null;
 }
 
-/** How often running tasks are checked for a cancel whose hint was lost, and the event loop for its lag. */
-const tickMs = 1_000;
-/** A lag that is worth a warning, unless the lease is so short that half of it is less. */
-const longLagMs = 5_000;
 /**
  * Together with the store's own, these bounds keep a shutdown within the grace and five seconds, even if PostgreSQL does
  * not answer: a claim that is still under way, and the writes after the grace.
  */
 const lastClaimMs = 500;
 const lastWritesMs = 2_500;
-const quietLogMs = 30_000;
 
 /**
  * The process as a worker: claims, runs and settles the tasks of every configured queue that has registered tasks.
@@ -80,23 +78,24 @@ export class WorkerPool {
   private holder: LeaseHolder | undefined;
   private rescuer: Rescuer | undefined;
   private audit: Audit | undefined;
+  private scheduler: Scheduler | undefined;
   private listening: Listening | undefined;
   private tick: NodeJS.Timeout | undefined;
   /** Of the drains that are under way or wait for their turn. */
   private readonly graces = new Set<Grace>();
   private sustainedUntil = 0;
-  private lastTick = 0;
-  private lagMs = 0;
-  private lastError: WorkerPoolStatus['lastError'] = null;
-  private lastErrorLoggedAt = -Infinity;
-  private down = false;
+  private loop: LoopWatch | undefined;
+  private readonly troubles: Troubles;
 
   constructor(
     private readonly store: TaskStore,
     private readonly tasks: () => ReadonlyMap<string, TaskDefinition>,
     private readonly options: WorkerPoolOptions,
     private readonly reporter: EngineReporter,
-  ) {}
+    private readonly scheduling?: Scheduling,
+  ) {
+    this.troubles = new Troubles(reporter);
+  }
 
   /** Starts claiming. Does nothing when it runs already. */
   start(): Promise<void> {
@@ -144,14 +143,19 @@ export class WorkerPool {
       state: this.state,
       workerId: lease?.workerId ?? null,
       leaseRemainingMs: lease ? Math.max(0, lease.remainingMs()) : null,
-      loopLagMs: this.lagMs,
-      connection: this.down ? 'down' : 'up',
+      loopLagMs: this.loop?.lagMs ?? 0,
+      connection: this.troubles.lasting ? 'down' : 'up',
       notified: this.listening?.live ?? false,
       queues: this.workers.map(({ queue, running, prefetched }) => {
         return { name: queue.name, concurrency: queue.concurrency, running, prefetched };
       }),
-      lastError: this.lastError,
+      lastError: this.troubles.latest,
     };
+  }
+
+  /** A schedule was made, changed or resumed. */
+  wakeScheduler(): void {
+    this.scheduler?.wake();
   }
 
   /** Something may be due on this queue in `inMs` milliseconds; without a queue, on any. */
@@ -195,7 +199,7 @@ export class WorkerPool {
     const failed = (doing: string, error: unknown) => {
       // Whatever failed without an answer may have happened all the same.
       this.audit?.suspect();
-      this.report(doing, error);
+      this.troubles.report(doing, error);
     };
     const settler = new Settler(this.store, failed);
     const holder = new LeaseHolder(this.store, this.options, () => this.identity(busy), {
@@ -223,7 +227,7 @@ export class WorkerPool {
       lease: () => holder.held(),
       hinted: () => this.listening?.live ?? false,
       starting: (execution: Execution) => this.sustain(execution),
-      answered: () => this.answered(),
+      answered: () => this.troubles.over(),
       failed,
     };
     this.workers = busy.map((queue) => new QueueWorker(queue, tasks, context));
@@ -239,24 +243,29 @@ export class WorkerPool {
       },
       this.reporter,
       failed,
-      { answered: () => this.answered(), rescued: (queue) => this.wake(queue) },
+      { answered: () => this.troubles.over(), rescued: (queue) => this.wake(queue) },
     );
     this.rescuer.start();
-    this.lastTick = performance.now();
+    this.loop = new LoopWatch(this.options.leaseMs, this.reporter);
     this.tick = setInterval(() => this.onTick(), tickMs).unref();
-    for (const worker of this.workers) worker.start();
+    if (this.scheduling) {
+      const wake = (queue: string) => this.wake(queue);
+      this.scheduler = new Scheduler(this.store.schedules, this.scheduling, this.reporter, failed, wake);
+    }
+    this.resume();
     this.logStart(tasks);
   }
 
   private resume(): void {
     for (const worker of this.workers) worker.start();
+    this.scheduler?.start();
   }
 
   private async stopClaiming(): Promise<void> {
     if (this.state !== 'running') return;
     this.state = 'stopping';
     // What a claim brings that comes back later still goes straight back to its queue.
-    await within(lastClaimMs, Promise.all(this.workers.map((worker) => worker.stop())));
+    await within(lastClaimMs, Promise.all([this.scheduler?.stop(), ...this.workers.map((worker) => worker.stop())]));
   }
 
   private async finish(grace: Grace): Promise<void> {
@@ -267,7 +276,7 @@ export class WorkerPool {
     // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
     await within(lastWritesMs, this.leave());
     this.workers = [];
-    this.settler = this.holder = this.rescuer = this.audit = this.listening = undefined;
+    this.settler = this.holder = this.rescuer = this.audit = this.scheduler = this.listening = undefined;
     this.reporter.log(
       'log',
       `Stopped: ${running - unfinished} running tasks finished, ${unfinished} went back to their queues.`,
@@ -293,6 +302,8 @@ export class WorkerPool {
         return this.wake(hint.queue, hint.inMs);
       case 'cancel':
         return this.audit?.cancelRequested(hint.id);
+      case 'schedule':
+        return this.scheduler?.wake();
       case 'buried':
         if (this.holder?.lease?.workerId === hint.workerId) this.holder.lease.lose();
         return;
@@ -302,30 +313,10 @@ export class WorkerPool {
   }
 
   private onTick(): void {
-    this.watchLag();
+    const ended = this.workers.flatMap((worker) => worker.takeLongest() ?? []);
+    this.loop?.tick([...ended, ...this.workers.flatMap((worker) => worker.runningTasks)]);
     this.sustainRunning();
     void this.audit?.check();
-  }
-
-  /**
-   * A blocked event loop delays everything here, timeouts included, so it is worth a warning that names suspects. What
-   * has blocked it may run on; as a rule it has ended before this timer can say so.
-   */
-  private watchLag(): void {
-    const now = performance.now();
-    const lagMs = Math.round(now - this.lastTick - tickMs);
-    this.lastTick = now;
-    this.lagMs = Math.max(0, lagMs);
-    const ended = this.workers.flatMap((worker) => worker.takeLongest() ?? []);
-    if (lagMs < Math.min(longLagMs, this.options.leaseMs / 2)) return;
-    const suspects = [...ended, ...this.workers.flatMap((worker) => worker.runningTasks)]
-      .slice(0, 10)
-      .map(({ name, id }) => `"${name}" ${id}`);
-    this.reporter.log(
-      'warn',
-      `The event loop was blocked for ${lagMs} ms; what ran: ${suspects.join(', ') || 'no task'}. ` +
-        `Move long computations to a worker thread, or let them pause now and then.`,
-    );
   }
 
   /** The lease must outlive the longest attempt even if the event loop is blocked, but not a loop that never returns. */
@@ -340,21 +331,6 @@ export class WorkerPool {
   private sustainUntil(deadline: number): void {
     this.sustainedUntil = deadline;
     this.holder?.lease?.sustain(deadline - performance.now() + this.options.leaseMs);
-  }
-
-  /** One line when trouble starts, then one every half minute: a database that is down must not flood the log. */
-  private report(doing: string, error: unknown): void {
-    const message = error instanceof Error ? error.message : String(error);
-    this.lastError = { doing, message, at: new Date() };
-    this.down = true;
-    const now = performance.now();
-    if (now - this.lastErrorLoggedAt < quietLogMs) return;
-    this.lastErrorLoggedAt = now;
-    this.reporter.log('error', `Could not ${doing}, trying again: ${message}`);
-  }
-
-  private answered(): void {
-    this.down = false;
   }
 
   private identity(queues: readonly QueueDefinition[]) {

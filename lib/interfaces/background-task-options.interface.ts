@@ -1,8 +1,9 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Backoff } from '../engine/backoff.js';
+import type { ScheduleTimes } from './schedule-options.interface.js';
 
 /** The options of `@BackgroundTask(name, options)`. */
-export interface BackgroundTaskOptions<Payload = unknown> {
+export interface BackgroundTaskOptions<Payload = unknown> extends Partial<ScheduleTimes> {
   /** The queue it runs on; it must be among the module's `queues`. @default 'default' */
   readonly queue?: string;
   /** How many failed attempts are followed by another, 0 to 1,000,000. @default 3, so that there are 4 attempts */
@@ -21,6 +22,11 @@ export interface BackgroundTaskOptions<Payload = unknown> {
   readonly unique?: boolean | ((payload: Payload) => string);
   /** Any Standard Schema validator (zod, valibot, ArkType …). What it returns is what is stored. */
   readonly schema?: StandardSchemaV1<unknown, Payload>;
+  /**
+   * Of the tasks that `cron` enqueues: an object, which each gets with `tick` added, the time for which it was enqueued
+   * as an ISO string. @default {}
+   */
+  readonly payload?: Omit<Payload, 'tick'>;
   /** Which instance of BackieModule runs it, when the module was imported with a `name`. */
   readonly instance?: string;
 }

@@ -21,6 +21,10 @@ export class Hints {
     this.tell({ kind: 'cancel', id });
   }
 
+  schedule(): void {
+    this.tell({ kind: 'schedule' });
+  }
+
   clear(): void {
     this.listeners.clear();
   }

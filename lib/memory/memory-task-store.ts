@@ -29,6 +29,7 @@ import { QuarantinedError } from '../errors/execution.errors.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { Hints } from './hints.js';
+import { MemorySchedules } from './memory-schedules.js';
 import { appendAttempt, asClaimedTask, asTask, newStoredTask, type StoredTask } from './stored-task.js';
 import { pageOf } from './task-pages.js';
 import { TaskTable } from './task-table.js';
@@ -47,6 +48,7 @@ export interface MemoryTaskStoreOptions {
 export class MemoryTaskStore extends TaskStore {
   readonly description = 'memory';
 
+  readonly schedules: MemorySchedules;
   private readonly tasks = new TaskTable();
   private readonly paused = new Set<string>();
   private readonly hints = new Hints();
@@ -58,6 +60,11 @@ export class MemoryTaskStore extends TaskStore {
     super();
     this.now = options.now ?? Date.now;
     this.workers = new Workers(this.now);
+    this.schedules = new MemorySchedules(
+      this.now,
+      (tasks) => void this.store(tasks),
+      () => this.hints.schedule(),
+    );
   }
 
   async open(): Promise<void> {
@@ -79,6 +86,10 @@ export class MemoryTaskStore extends TaskStore {
   async enqueue(tasks: readonly NewTask[], scope?: unknown): Promise<Stored[]> {
     this.assertOpen();
     assertNoScope(scope);
+    return this.store(tasks);
+  }
+
+  private store(tasks: readonly NewTask[]): Stored[] {
     const now = this.now();
     const due = new Set<string>();
     // All are made before the first is stored, so that one that cannot be made leaves no others behind.
@@ -242,14 +253,14 @@ export class MemoryTaskStore extends TaskStore {
 
   private apply(task: StoredTask, settlement: Settlement): void {
     const now = this.now();
-    if (settlement.kind !== 'release' && settlement.attempt) appendAttempt(task, settlement.attempt, now);
+    if ('attempt' in settlement && settlement.attempt) appendAttempt(task, settlement.attempt, now);
     if (settlement.kind === 'finish') {
       this.tasks.finish(task, settlement.state, settlement.keep, now);
     } else if (task.cancelRequest) {
       this.tasks.finish(task, 'cancelled', task.cancelRequest.keep, now);
-    } else if (settlement.kind === 'retry') {
+    } else if (settlement.kind === 'retry' || settlement.kind === 'snooze') {
       task.claimedAhead = false;
-      task.retries += 1;
+      if (settlement.kind === 'retry') task.retries += 1;
       this.tasks.makeReady(task, now + settlement.delayMs);
     } else {
       task.claimedAhead = false;

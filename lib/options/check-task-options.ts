@@ -11,8 +11,14 @@ import {
   milliseconds,
   name,
   object,
+  oneOf,
 } from './checks.js';
+import { CronCalendar } from '../cron-calendar.js';
 import { longestWaitMs } from '../engine/backoff.js';
+import { encodeSchedulePayload } from '../engine/payload.js';
+import { CatchUp } from '../engine/schedule.js';
+import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import type { BackgroundTaskOptions } from '../interfaces/background-task-options.interface.js';
 
 export const maxRetries = integer(0, 1_000_000);
 export const timeoutMs = milliseconds(1, maxTimerMs);
@@ -29,6 +35,10 @@ const schema: Check = (value) =>
     ? undefined
     : 'a Standard Schema validator';
 
+/** Each task gets it with `tick` added. */
+const plainObject: Check = (value) =>
+  object(value) === undefined && !Array.isArray(value) ? undefined : 'an object, since each task gets it with its tick';
+
 const taskChecks: Record<string, Check> = {
   queue: name(maxNameLength),
   maxRetries,
@@ -38,12 +48,26 @@ const taskChecks: Record<string, Check> = {
   unique,
   schema,
   instance: name(maxNameLength),
+  // What a pattern and a time zone are is said by an error of their own.
+  cron: () => undefined,
+  timeZone: () => undefined,
+  catchUp: oneOf(...Object.values(CatchUp)),
+  payload: plainObject,
 };
 
 /** @throws InvalidOptionsError */
 export function checkTaskOptions(taskName: string, options: unknown): void {
   checkName('The name in @BackgroundTask()', taskName, maxNameLength);
-  checkOptions(`@BackgroundTask(${JSON.stringify(taskName)})`, options, taskChecks);
+  const where = `@BackgroundTask(${JSON.stringify(taskName)})`;
+  checkOptions(where, options, taskChecks);
+  const { cron, timeZone = 'UTC', ...rest } = options as BackgroundTaskOptions;
+  // It would fail no sooner than when a worker starts.
+  if (rest.payload !== undefined) encodeSchedulePayload(taskName, rest.payload);
+  if (cron !== undefined) return new CronCalendar().check(where, { cron, timeZone });
+  for (const key of ['timeZone', 'catchUp', 'payload'] as const) {
+    if ({ timeZone: (options as BackgroundTaskOptions).timeZone, ...rest }[key] === undefined) continue;
+    throw new InvalidOptionsError(`${where}: ${key} says more of a schedule, but there is none: add cron.`);
+  }
 }
 
 /** JavaScript's years reach further, but are then written in a way that PostgreSQL does not read. */
@@ -68,6 +92,22 @@ const manyChecks: Record<string, Check> = {
   timeoutMs,
 };
 const enqueueChecks: Record<string, Check> = { ...manyChecks, uniqueKey: name(maxKeyLength) };
+
+const scheduleChecks: Record<string, Check> = {
+  cron: () => undefined,
+  timeZone: () => undefined,
+  catchUp: oneOf(...Object.values(CatchUp)),
+  payload: plainObject,
+  queue: name(maxNameLength),
+  priority,
+  maxRetries,
+  timeoutMs,
+};
+
+/** The pattern and the time zone are the calendar's to check. @throws InvalidOptionsError */
+export function checkScheduleOptions(where: string, options: object): void {
+  checkOptions(where, options, scheduleChecks);
+}
 
 /** @throws InvalidOptionsError */
 export function checkEnqueueOptions(method: 'enqueue' | 'enqueueMany', options: object): void {

@@ -21,6 +21,8 @@ const clientTimeoutMs = 35_000;
 const conflictTries = 5;
 const closeTimeoutMs = 1_500;
 const mostWarm = 2;
+/** As long as the pool itself keeps idle connections. */
+const warmForMs = 10_000;
 
 /**
  * How each of the engine's sessions is set. The plans of its few statements must not depend on statistics, which are
@@ -51,6 +53,8 @@ export class Database {
   private pooled = false;
   private named = true;
   private closing = false;
+  private usedAt = 0;
+  private cooling: NodeJS.Timeout | undefined;
 
   constructor(readonly options: PostgresOptions) {
     this.dataSource = dataSourceOf(options);
@@ -68,7 +72,8 @@ export class Database {
   async close(): Promise<void> {
     if (!this.dataSource.isInitialized) return;
     this.closing = true;
-    for (const client of this.warm.splice(0)) client.release();
+    clearTimeout(this.cooling);
+    this.coolAll();
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, closeTimeoutMs);
@@ -133,8 +138,21 @@ export class Database {
 
   private giveBack(client: PoolClient, broken: boolean): void {
     const wanted = this.closing || this.pool.waitingCount > 0;
-    if (broken || wanted || this.warm.length >= mostWarm) client.release(broken);
-    else this.warm.push(client);
+    if (broken || wanted || this.warm.length >= mostWarm) return client.release(broken);
+    this.warm.push(client);
+    this.usedAt = performance.now();
+    this.cooling ??= setTimeout(() => this.coolLater(), warmForMs).unref();
+  }
+
+  /** Connections that nobody has used for a while go back to the pool, which closes them. */
+  private coolLater(): void {
+    const restMs = this.usedAt + warmForMs - performance.now();
+    this.cooling = restMs > 0 ? setTimeout(() => this.coolLater(), restMs).unref() : undefined;
+    if (restMs <= 0) this.coolAll();
+  }
+
+  private coolAll(): void {
+    for (const client of this.warm.splice(0)) client.release();
   }
 
   /** A connection that breaks while nobody uses it is replaced by the next one. */

@@ -1,4 +1,5 @@
 import { EntitySchema } from 'typeorm';
+import type { CatchUp } from '../engine/schedule.js';
 import type { FinishedState, TaskAttempt } from '../engine/task.js';
 import { defaultSchema } from './identifiers.js';
 
@@ -48,6 +49,26 @@ export interface WorkerRow {
 export interface QueueRow {
   name: string;
   pausedAt: Date | null;
+}
+
+/** A row of `schedule`: one that a class declares, or that was made at run time. */
+export interface ScheduleRow {
+  name: string;
+  task: string;
+  queue: string;
+  cron: string;
+  timeZone: string;
+  catchUp: CatchUp;
+  payload: unknown;
+  priority: number;
+  maxRetries: number | null;
+  timeoutMs: number | null;
+  declared: boolean;
+  revision: number;
+  pausedAt: Date | null;
+  nextAt: Date | null;
+  lastAt: Date | null;
+  createdAt: Date;
 }
 
 const timestamptz = { type: 'timestamptz' as const };
@@ -123,6 +144,29 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
       columns: {
         name: { type: 'text', primary: true },
         pausedAt: { ...timestamptz, name: 'paused_at', nullable: true },
+      },
+    }),
+    schedule: new EntitySchema<ScheduleRow>({
+      ...place,
+      name: 'BackieSchedule',
+      tableName: 'schedule',
+      columns: {
+        name: { type: 'text', primary: true },
+        task: { type: 'text' },
+        queue: { type: 'text' },
+        cron: { type: 'text' },
+        timeZone: { type: 'text', name: 'time_zone' },
+        catchUp: { type: 'text', name: 'catch_up' },
+        payload: { type: 'jsonb' },
+        priority: { type: 'smallint' },
+        maxRetries: { type: 'integer', name: 'max_retries', nullable: true },
+        timeoutMs: { type: 'integer', name: 'timeout_ms', nullable: true },
+        declared: { type: 'boolean' },
+        revision: { type: 'integer' },
+        pausedAt: { ...timestamptz, name: 'paused_at', nullable: true },
+        nextAt: { ...timestamptz, name: 'next_at', nullable: true },
+        lastAt: { ...timestamptz, name: 'last_at', nullable: true },
+        createdAt: { ...timestamptz, name: 'created_at' },
       },
     }),
   };

@@ -52,6 +52,17 @@ export class Producer {
     return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
   }
 
+  /** In a transaction of the engine's own. What comes of each task is of no interest. */
+  async enqueueBy(run: Run, tasks: readonly NewTask[]): Promise<void> {
+    // Those few have each a NOTIFY of their own, if not another one of the same transaction.
+    const wake = [...new Set(tasks.map(({ queue }) => queue))];
+    // A key that another transaction holds must not keep the engine waiting: it fails soon, to be tried again.
+    const statements = tasks.some(isUnique)
+      ? { ...this.general, enqueue: this.statements.enqueueUnique }
+      : this.general;
+    await inParts(chunks(inKeyOrder(tasks)), (chunk) => enqueueChunk(run, statements, chunk, wake));
+  }
+
   afterCommit(scope: unknown, effect: () => void): void {
     if (scope === undefined) effect();
     else this.watch.afterCommit(entityManager(scope), effect);

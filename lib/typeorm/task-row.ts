@@ -59,6 +59,8 @@ export function settlementJson(settlement: Settlement): string {
       return JSON.stringify([id, queue, claimSeq, settlement.state, settlement.keep, null, settlement.attempt]);
     case 'retry':
       return JSON.stringify([id, queue, claimSeq, null, false, settlement.delayMs, settlement.attempt]);
+    case 'snooze':
+      return JSON.stringify([id, queue, claimSeq, null, false, settlement.delayMs, null]);
     case 'release':
       return JSON.stringify([id, queue, claimSeq, null, false, null, null]);
   }

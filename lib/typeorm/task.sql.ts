@@ -269,8 +269,8 @@ export function taskSql(schema: string) {
 
     /**
      * $1 worker, $2: a JSON array of [id, queue, claimSeq, state or null, keep, retryInMs or null, attempt or null]. A
-     * state ends the task; without one it goes back, as a retry when it has a delay, else as if never claimed. A wish
-     * to cancel that came meanwhile ends what would go back.
+     * state ends the task; without one it goes back: as a retry when it has an attempt to report, for later when it has
+     * a delay, else as if never claimed. A wish to cancel that came meanwhile ends what would go back.
      */
     settle: `
       WITH input AS MATERIALIZED (
@@ -278,7 +278,7 @@ export function taskSql(schema: string) {
           (e->>4)::boolean AS "keep", (e->>5)::float8 AS "retry_in", nullif(e->6, 'null') AS "report"
         FROM jsonb_array_elements($2::jsonb) e ORDER BY 1
       ), held AS MATERIALIZED (
-        SELECT t."id", t."queue", i."retry_in",
+        SELECT t."id", t."queue", i."retry_in", i."report" IS NOT NULL AS "retried",
           CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN 'cancelled' ELSE i."state" END AS "end",
           CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN t."cancel_keep" ELSE i."keep" END AS "keep",
           CASE WHEN i."report" IS NULL THEN t."attempts" ELSE ${withAttempt('i."report"')} END AS "history"
@@ -297,7 +297,7 @@ export function taskSql(schema: string) {
         SET "worker_id" = NULL, "claimed_ahead" = false, "attempts" = held."history",
           "scheduled_at" = CASE WHEN held."retry_in" IS NULL THEN t."scheduled_at"
                            ELSE ${later('held."retry_in"')} END,
-          "retries" = t."retries" + (held."retry_in" IS NOT NULL)::int,
+          "retries" = t."retries" + held."retried"::int,
           "attempt" = t."attempt" - (held."retry_in" IS NULL)::int
         FROM held
         WHERE ${sameKey('t', 'held')} AND held."end" IS NULL

@@ -24,9 +24,9 @@ import {
 } from '../engine/task-store.js';
 import { BackieError } from '../errors/backie.error.js';
 import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
-import { ClaimFloors, type Floor } from './claim-floors.js';
+import { Claimer } from './claimer.js';
 import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
-import { Database, type Statement } from './database.js';
+import { Database, type Run, type Statement } from './database.js';
 import { HotTableVacuum } from './hot-table.vacuum.js';
 import { defaultSchema } from './identifiers.js';
 import { migrate, type MigrationMode } from './migrate.js';
@@ -35,9 +35,11 @@ import { PostgresLease } from './postgres-lease.js';
 import { PostgresNotifier } from './postgres-notifier.js';
 import { Permits } from './permits.js';
 import { Producer } from './producer.js';
-import { claimedTask, settlementsJson, shownTask, text } from './task-row.js';
+import { settlementsJson, shownTask, text } from './task-row.js';
+import { scheduleSql } from './schedule.sql.js';
 import { taskSql } from './task.sql.js';
 import type { TextRow } from './text-query.js';
+import { type Transaction, TypeOrmScheduleStore } from './typeorm-schedule-store.js';
 
 export interface TypeOrmTaskStoreOptions {
   /**
@@ -57,8 +59,6 @@ export interface TypeOrmTaskStoreOptions {
 
 const rescueLimit = 1_000;
 const connectionsForLooks = 1;
-/** More than any task has. */
-const noCrashes = 2 ** 31 - 1;
 
 /** Keeps tasks in PostgreSQL, through a TypeORM DataSource whose connections are the store's own. */
 export class TypeOrmTaskStore extends TaskStore {
@@ -68,8 +68,9 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly statements: ReturnType<typeof namedStatements>;
   private readonly appDataSource: DataSource | undefined;
   private readonly producer: Producer;
-  private readonly floors = new ClaimFloors();
+  private readonly claimer: Claimer;
   private readonly vacuum: HotTableVacuum;
+  readonly schedules: TypeOrmScheduleStore;
   private readonly looks = new Permits(connectionsForLooks);
   private opened = false;
 
@@ -80,6 +81,12 @@ export class TypeOrmTaskStore extends TaskStore {
     const postgres = engineOptions(options.connection, this.schema);
     this.database = new Database(postgres);
     this.producer = new Producer(this.database, this.statements);
+    const run: Run = (statement, values) =>
+      this.opened ? this.database.run(statement, values) : Promise.reject(new StoreClosedError());
+    this.claimer = new Claimer(run, this.statements);
+    const transaction: Transaction = (work) =>
+      this.database.transaction((run) => work(run, (tasks) => this.producer.enqueueBy(run, tasks)));
+    this.schedules = new TypeOrmScheduleStore(this.statements, run, transaction);
     this.vacuum = new HotTableVacuum(this.database.run, this.schema);
     this.appDataSource = isDataSource(options.connection) ? options.connection : undefined;
     this.description = `PostgreSQL at ${describeTarget(postgres)}, schema ${JSON.stringify(this.schema)}`;
@@ -140,18 +147,11 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
-    if (!request.suspects?.takeOne) return this.claimOthers(request);
-    const { workerId, queue, names, limit, startNow = limit, suspects } = request;
-    const rows = await this.run('claimSuspect', [workerId, queue, names, suspects.crashes, startNow]);
-    const suspect = rows.map((row) => claimedTask(queue, row));
-    const rest = without(request, suspect.length);
-    // A failure must not lose the one that is held already: the worker asks for others again.
-    const others = rest.limit > 0 ? await this.claimOthers(rest).catch(throwUnless(suspect.length > 0)) : [];
-    return [...suspect, ...others];
+    return this.claimer.claim(request);
   }
 
   async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlyMap<string, TaskState>> {
-    if (settlements.some(({ kind }) => kind !== 'finish')) this.floors.reset();
+    if (settlements.some(({ kind }) => kind !== 'finish')) this.claimer.gaveBack();
     const settled = new Map<string, TaskState>();
     for (const [statement, own] of byStatement(settlements)) {
       const values =
@@ -187,7 +187,7 @@ export class TypeOrmTaskStore extends TaskStore {
       rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));
       found = rows.length;
     }
-    if (rescued.length > 0) this.floors.reset();
+    if (rescued.length > 0) this.claimer.gaveBack();
     return rescued;
   }
 
@@ -271,31 +271,6 @@ export class TypeOrmTaskStore extends TaskStore {
     return (await this.run('pausedQueues', [])).map(([name]) => text(name));
   }
 
-  private async claimOthers(request: ClaimRequest): Promise<ClaimedTask[]> {
-    const { queue, names, limit } = request;
-    const floor = this.floors.of(queue, names);
-    const claimed = await this.claimFrom(floor, request);
-    if (!floor || claimed.length === limit) return claimed;
-    // A claim that comes back short tells its worker that the queue is empty, so that had better be true.
-    const below = await this.claimFrom(null, without(request, claimed.length));
-    return [...claimed, ...below].toSorted(inClaimOrder);
-  }
-
-  private async claimFrom(
-    floor: Floor | null,
-    { workerId, queue, names, limit, startNow = limit, suspects }: ClaimRequest,
-  ): Promise<ClaimedTask[]> {
-    const sentAt = performance.now();
-    const place = [floor?.priority ?? null, floor?.scheduledAt ?? null, floor?.id ?? null];
-    const crashes = suspects?.crashes ?? noCrashes;
-    const rows = await this.run('claim', [workerId, queue, names, limit, startNow, ...place, crashes]);
-    // UPDATE … RETURNING knows no order.
-    const claimed = rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
-    const last = claimed.length === limit ? claimed.at(-1) : undefined;
-    this.floors.passed(queue, names, last, floor, performance.now() - sentAt);
-    return claimed;
-  }
-
   /** For what people look at: it may take long, and must leave connections to the workers. */
   private look(statement: keyof typeof this.statements, values: readonly unknown[]): Promise<readonly TextRow[]> {
     return this.looks.with(() => this.run(statement, values));
@@ -338,6 +313,7 @@ function namedStatements(schema: string) {
   const { list, ...sql } = taskSql(schema);
   const texts = {
     ...sql,
+    ...scheduleSql(schema),
     listNewestFirst: list('DESC'),
     listOldestFirst: list('ASC'),
     renewLeaseHere: `${sql.renewLease} RETURNING 1`,
@@ -361,23 +337,6 @@ function byStatement(settlements: readonly Settlement[]): Map<ReturnType<typeof 
     else groups.set(statement, [settlement]);
   }
   return groups;
-}
-
-/** What is left of a request when so many have been claimed. */
-function without(request: ClaimRequest, claimed: number): ClaimRequest {
-  const { limit, startNow = limit } = request;
-  return { ...request, limit: limit - claimed, startNow: Math.max(0, startNow - claimed) };
-}
-
-function throwUnless(forgiven: boolean): (error: unknown) => ClaimedTask[] {
-  return (error) => {
-    if (!forgiven) throw error;
-    return [];
-  };
-}
-
-function inClaimOrder(a: ClaimedTask, b: ClaimedTask): number {
-  return b.priority - a.priority || a.scheduledAt - b.scheduledAt || (a.id < b.id ? -1 : 1);
 }
 
 function rescuedTask([id, queue, name, attempt, crashes, end]: TextRow): RescuedTask {

@@ -26,6 +26,7 @@ import {
   newTask,
   release,
   retry,
+  snooze,
   signal,
   type TaskStoreUnderTest,
 } from './task-store.fixtures.js';
@@ -864,6 +865,34 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           finishedAt: null,
         });
         expect(await claimOne(worker)).toMatchObject({ id, attempt: 1, claimSeq: 2 });
+      });
+
+      it('puts off a snoozed task without using up a retry, and counts the attempt', async () => {
+        const worker = await lease();
+        const id = await add();
+        const claimed = await claimOne(worker);
+        const states = await store.settle(worker.workerId, [snooze(claimed, hourMs)]);
+        expect(states).toEqual(new Map([[id, 'ready']]));
+        expect(await claim(worker, 1)).toEqual([]);
+        expect(await store.find(id)).toMatchObject({
+          state: 'ready',
+          attempt: 1,
+          retries: 0,
+          crashes: 0,
+          attempts: [],
+        });
+        await subject.passTime(queue, hourMs);
+        expect(await claimOne(worker)).toMatchObject({ id, attempt: 2, retries: 0, claimSeq: claimed.claimSeq + 1 });
+      });
+
+      it('ends a snoozed task that somebody wanted cancelled meanwhile', async () => {
+        const worker = await lease();
+        const id = await add();
+        const claimed = await claimOne(worker);
+        await store.cancel(id, () => true);
+        const states = await store.settle(worker.workerId, [snooze(claimed, hourMs)]);
+        expect(states).toEqual(new Map([[id, 'cancelled']]));
+        expect(await store.find(id)).toMatchObject({ state: 'cancelled' });
       });
 
       it('keeps the place of a released task in the order of claims', async () => {

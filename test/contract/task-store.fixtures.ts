@@ -63,6 +63,10 @@ export function retry(claim: Claim & { readonly attempt?: number }, delayMs: num
   return { kind: 'retry', id, queue, claimSeq, delayMs, attempt };
 }
 
+export function snooze({ id, queue, claimSeq }: Claim, delayMs: number): Settlement {
+  return { kind: 'snooze', id, queue, claimSeq, delayMs };
+}
+
 export function release({ id, queue, claimSeq }: Claim): Settlement {
   return { kind: 'release', id, queue, claimSeq };
 }

@@ -189,3 +189,24 @@ export class ValibotTask implements BackgroundTaskHandler<v.InferOutput<typeof v
 export class WrongSchema implements BackgroundTaskHandler<{ from: string }> {
   run(_: { from: string }): void {}
 }
+
+interface Digest {
+  readonly tick: string;
+  readonly size: number;
+}
+
+@BackgroundTask('digest', { cron: '@daily', timeZone: 'Europe/Berlin', catchUp: 'none', payload: { size: 1 } })
+class DigestTask implements BackgroundTaskHandler<Digest> {
+  run(_: Digest): void {}
+}
+
+export const schedules = (tasks: TaskQueue): Promise<void>[] => [
+  tasks.schedule('daily', DigestTask, { cron: '@daily', payload: { size: 1 } }),
+  tasks.schedule('daily', 'digest', { cron: '@daily', catchUp: 'all', payload: { anything: 1 } }),
+  // @ts-expect-error The task takes a number.
+  tasks.schedule('daily', DigestTask, { cron: '@daily', payload: { size: '1' } }),
+  // @ts-expect-error A schedule has a pattern.
+  tasks.schedule('daily', DigestTask, { payload: { size: 1 } }),
+  // @ts-expect-error There is no such catch-up.
+  tasks.schedule('daily', DigestTask, { cron: '@daily', catchUp: 'some' }),
+];

@@ -36,7 +36,9 @@ function rules(fields: Partial<SettlementRules> = {}): SettlementRules {
 
 describe('a settlement', () => {
   /** Outcome, retries so far of at most 3, what follows, how the attempt is recorded. */
-  const table: [string, Settled, number, 'retry' | 'release' | FinishedState, string | null][] = [
+  const table: [string, Settled, number, 'retry' | 'release' | 'snooze' | FinishedState, string | null][] = [
+    ['snoozed', { kind: 'snoozed', delayMs: 5 }, 0, 'snooze', null],
+    ['snoozed', { kind: 'snoozed', delayMs: 5 }, 3, 'snooze', null],
     ['returned', { kind: 'returned' }, 0, 'done', null],
     ['returned', { kind: 'returned' }, 3, 'done', null],
     ['interrupted', { kind: 'interrupted' }, 0, 'release', null],
@@ -68,6 +70,10 @@ describe('a settlement', () => {
     switch (settlement.kind) {
       case 'release':
         expect(row.follows).toBe('release');
+        break;
+      case 'snooze':
+        expect(row.follows).toBe('snooze');
+        expect(settlement.delayMs).toBe(5);
         break;
       case 'retry':
         expect(row.follows).toBe('retry');

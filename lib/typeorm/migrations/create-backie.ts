@@ -11,6 +11,7 @@ import { readSchemaVersion } from '../schema-version.js';
  *   can drop partitions; rows for which no partition stands go to the default one.
  * - `worker` holds one lease a process. `lease_until` is in no index, so renewing it is a HOT update.
  * - `queue` holds what is known of a queue beyond the options: whether it is paused.
+ * - `schedule` holds schedules, those that classes declare and those that were made at run time, each with its next tick.
  *
  * Primary and unique keys carry the queue, so that the tables can be distributed by it.
  */
@@ -112,11 +113,33 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "paused_at" timestamptz,
           CONSTRAINT "queue_pkey" PRIMARY KEY ("name")
         )`);
+      await runner.query(`
+        CREATE TABLE ${s}."schedule" (
+          "name" text NOT NULL,
+          "task" text NOT NULL,
+          "queue" text NOT NULL,
+          "cron" text NOT NULL,
+          "time_zone" text NOT NULL,
+          "catch_up" text NOT NULL,
+          "payload" jsonb NOT NULL,
+          "priority" smallint NOT NULL,
+          "max_retries" integer,
+          "timeout_ms" integer,
+          "declared" boolean NOT NULL,
+          "revision" integer NOT NULL DEFAULT 1,
+          "paused_at" timestamptz,
+          "next_at" timestamptz,
+          "last_at" timestamptz,
+          "created_at" timestamptz NOT NULL DEFAULT now(),
+          CONSTRAINT "schedule_pkey" PRIMARY KEY ("name")
+        )`);
+      await runner.query(`
+        CREATE INDEX "schedule_next" ON ${s}."schedule" ("next_at") WHERE "paused_at" IS NULL`);
       await runner.query(`COMMENT ON TABLE ${s}."task" IS 'nestjs-backie schema 1'`);
     }
 
     async down(runner: QueryRunner): Promise<void> {
-      for (const table of ['queue', 'worker', 'finished_task', 'task']) {
+      for (const table of ['schedule', 'queue', 'worker', 'finished_task', 'task']) {
         await runner.query(`DROP TABLE ${s}."${table}"`);
       }
     }

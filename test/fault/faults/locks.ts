@@ -72,6 +72,7 @@ export const opposedSettles: Fault = {
       settled += answers[0].size + answers[1].size;
     }
     await lease.end();
+    await Promise.all(stores.map((store) => store.close()));
     harness.expect(settled === rounds * batch, `${settled} of ${rounds * batch} tasks were settled.`);
     const [{ deadlocks }] = await harness.sql<{ deadlocks: string }>(
       'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()',

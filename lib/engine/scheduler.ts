@@ -1,0 +1,134 @@
+import { type Calendar, type Schedule, type ScheduleDefinition, ticksDue } from './schedule.js';
+import type { ScheduleStore } from './schedule-store.js';
+import type { NewTask } from './task.js';
+import type { EngineReporter } from './task-event.js';
+import { WakeSignal } from './wake-signal.js';
+
+/** What schedules need of the application around the engine. */
+export interface Scheduling {
+  readonly calendar: Calendar;
+  /** The schedules that classes declare here, and the tasks here that declare none. */
+  declared(): { readonly schedules: readonly ScheduleDefinition[]; readonly unscheduled: readonly string[] };
+  /** The task that a tick enqueues; null when it cannot be made, which has been reported. */
+  taskOf(schedule: Schedule, tick: number): Promise<NewTask | null>;
+}
+
+/** How often somebody looks whose hints do not arrive. */
+const longestSleepMs = 10_000;
+const lookLimit = 100;
+const errorPauseMs = 1_000;
+
+/**
+ * Enqueues a task for each tick of each schedule, in every process and without a leader: whoever moves a schedule on
+ * first stores its task in the same transaction, and the others find it moved. A process sleeps until the next tick.
+ */
+export class Scheduler {
+  private readonly signal = new WakeSignal();
+  private stopping = true;
+  private loop: Promise<void> | undefined;
+  private names: readonly string[] = [];
+
+  constructor(
+    private readonly store: ScheduleStore,
+    private readonly scheduling: Scheduling,
+    private readonly reporter: EngineReporter,
+    private readonly failed: (doing: string, error: unknown) => void,
+    /** Tasks of this queue are due. */
+    private readonly enqueued: (queue: string) => void,
+  ) {}
+
+  /** Brings the declared schedules up to date, then ticks. */
+  start(): void {
+    this.stopping = false;
+    // One that was told to stop, but still waits for the store, goes on.
+    if (this.loop) return;
+    const { schedules, unscheduled } = this.scheduling.declared();
+    this.names = schedules.map(({ name }) => name);
+    this.loop = this.work(schedules, unscheduled).finally(() => {
+      this.loop = undefined;
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.signal.wake();
+    await this.loop;
+  }
+
+  /** A schedule was made, changed or resumed. */
+  wake(): void {
+    this.signal.wake();
+  }
+
+  /** Looks once. @returns In how many milliseconds to look again. */
+  async look(): Promise<number> {
+    const { now, due, nextAt } = await this.store.due(this.names, lookLimit);
+    let failures = 0;
+    for (const schedule of due) {
+      if (this.stopping) return 0;
+      try {
+        await this.fire(schedule, now);
+      } catch (error) {
+        // One that cannot tick must not keep the others from it.
+        failures++;
+        this.failed(`run schedule "${schedule.name}"`, error);
+      }
+    }
+    if (failures > 0) return errorPauseMs;
+    // They have moved on, and one of them may be the next to tick.
+    if (due.length > 0) return 0;
+    return Math.min(longestSleepMs, nextAt === null ? Infinity : Math.max(0, nextAt - now));
+  }
+
+  private async work(schedules: readonly ScheduleDefinition[], unscheduled: readonly string[]): Promise<void> {
+    await this.retrying('store the declared schedules', () => this.declare(schedules, unscheduled));
+    while (!this.stopping) {
+      let restMs = errorPauseMs;
+      try {
+        restMs = await this.look();
+      } catch (error) {
+        this.failed('look for due schedules', error);
+      }
+      // A little late rather than early: whether a tick is due is for the store's clock to say.
+      if (!this.stopping && restMs > 0) await this.signal.sleep(restMs + 2 + Math.random() * 5);
+    }
+  }
+
+  private async declare(schedules: readonly ScheduleDefinition[], unscheduled: readonly string[]): Promise<void> {
+    if (unscheduled.length > 0) await this.store.removeDeclared(unscheduled);
+    if (schedules.length === 0) return;
+    const now = await this.store.now();
+    for (const schedule of schedules) {
+      const outcome = await this.store.put(schedule, this.scheduling.calendar.next(schedule, now));
+      if (outcome === 'taken') {
+        this.reporter.log(
+          'error',
+          `The schedule that task "${schedule.name}" declares does not tick: one of that name was made at run time. ` +
+            `Remove that by TaskQueue.unschedule().`,
+        );
+      }
+    }
+  }
+
+  private async fire(schedule: Schedule & { readonly nextAt: number }, now: number): Promise<void> {
+    const ticks = ticksDue(schedule, now, this.scheduling.calendar);
+    const made = await Promise.all(ticks.map((tick) => this.scheduling.taskOf(schedule, tick)));
+    const tasks = made.filter((task) => task !== null);
+    const nextAt = this.scheduling.calendar.next(schedule, now);
+    const lastAt = ticks.at(-1) ?? schedule.lastAt;
+    if (!(await this.store.tick(schedule, { nextAt, lastAt }, tasks))) return;
+    for (const { id, name, queue } of tasks) this.reporter.event('enqueued', { id, name, queue, duplicate: false });
+    if (tasks.length > 0) this.enqueued(schedule.queue);
+  }
+
+  private async retrying(doing: string, step: () => Promise<void>): Promise<void> {
+    while (!this.stopping) {
+      try {
+        return await step();
+      } catch (error) {
+        this.failed(doing, error);
+        if (!this.stopping) await this.signal.sleep(errorPauseMs);
+      }
+    }
+  }
+}

@@ -1,0 +1,81 @@
+import type { ClaimedTask } from '../engine/task.js';
+import type { ClaimRequest } from '../engine/task-store.js';
+import { ClaimFloors, type Floor } from './claim-floors.js';
+import type { Run, Statement } from './database.js';
+import { claimedTask } from './task-row.js';
+
+interface ClaimStatements {
+  readonly claim: Statement;
+  readonly claimSuspect: Statement;
+}
+
+/** More than any task has. */
+const noCrashes = 2 ** 31 - 1;
+
+/** Takes due tasks of a queue in their order, from where its head is known to begin. */
+export class Claimer {
+  private readonly floors = new ClaimFloors();
+
+  constructor(
+    private readonly run: Run,
+    private readonly statements: ClaimStatements,
+  ) {}
+
+  async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
+    if (!request.suspects?.takeOne) return this.claimOthers(request);
+    const { workerId, queue, names, limit, startNow = limit, suspects } = request;
+    const rows = await this.run(this.statements.claimSuspect, [workerId, queue, names, suspects.crashes, startNow]);
+    const suspect = rows.map((row) => claimedTask(queue, row));
+    const rest = without(request, suspect.length);
+    // A failure must not lose the one that is held already: the worker asks for others again.
+    const others = rest.limit > 0 ? await this.claimOthers(rest).catch(throwUnless(suspect.length > 0)) : [];
+    return [...suspect, ...others];
+  }
+
+  /** Tasks of any queue were given back, maybe before where its head was known to begin. */
+  gaveBack(): void {
+    this.floors.reset();
+  }
+
+  private async claimOthers(request: ClaimRequest): Promise<ClaimedTask[]> {
+    const { queue, names, limit } = request;
+    const floor = this.floors.of(queue, names);
+    const claimed = await this.claimFrom(floor, request);
+    if (!floor || claimed.length === limit) return claimed;
+    // A claim that comes back short tells its worker that the queue is empty, so that had better be true.
+    const below = await this.claimFrom(null, without(request, claimed.length)).catch(throwUnless(claimed.length > 0));
+    return [...claimed, ...below].toSorted(inClaimOrder);
+  }
+
+  private async claimFrom(
+    floor: Floor | null,
+    { workerId, queue, names, limit, startNow = limit, suspects }: ClaimRequest,
+  ): Promise<ClaimedTask[]> {
+    const sentAt = performance.now();
+    const place = [floor?.priority ?? null, floor?.scheduledAt ?? null, floor?.id ?? null];
+    const crashes = suspects?.crashes ?? noCrashes;
+    const rows = await this.run(this.statements.claim, [workerId, queue, names, limit, startNow, ...place, crashes]);
+    // UPDATE … RETURNING knows no order.
+    const claimed = rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
+    const last = claimed.length === limit ? claimed.at(-1) : undefined;
+    this.floors.passed(queue, names, last, floor, performance.now() - sentAt);
+    return claimed;
+  }
+}
+
+/** What is left of a request when so many have been claimed. */
+function without(request: ClaimRequest, claimed: number): ClaimRequest {
+  const { limit, startNow = limit } = request;
+  return { ...request, limit: limit - claimed, startNow: Math.max(0, startNow - claimed) };
+}
+
+function throwUnless(forgiven: boolean): (error: unknown) => ClaimedTask[] {
+  return (error) => {
+    if (!forgiven) throw error;
+    return [];
+  };
+}
+
+function inClaimOrder(a: ClaimedTask, b: ClaimedTask): number {
+  return b.priority - a.priority || a.scheduledAt - b.scheduledAt || (a.id < b.id ? -1 : 1);
+}
