@@ -9,22 +9,28 @@ type Pattern = Pick<Schedule, 'cron' | 'timeZone'>;
 const mostKept = 1_000;
 
 /**
- * Reads cron patterns by croner. At the changes of daylight saving time a pattern with one number for the minute and one
- * for the hour ticks once: a wall-clock time that does not exist at the first time that does, one that exists twice the
- * first time. Every other pattern goes on through the change: every n minutes evenly, and an hour of a list, range or
- * step as often as it exists.
+ * Reads cron patterns by croner. At the changes of daylight saving time each wall-clock time that a pattern names ticks
+ * once: one that does not exist at the first time that does, one that exists twice the first time. What a pattern leaves
+ * open goes on through the change: every minute, every n minutes, every hour.
  */
 export class CronCalendar implements Calendar {
-  private readonly kept = new Map<string, Cron>();
+  private readonly kept = new Map<string, readonly Cron[]>();
 
   next(pattern: Pattern, after: number): number | null {
-    return this.read(pattern).nextRun(new Date(after))?.getTime() ?? null;
+    let first: number | null = null;
+    for (const part of this.read(pattern)) {
+      const tick = part.nextRun(new Date(after))?.getTime();
+      if (tick !== undefined && (first === null || tick < first)) first = tick;
+    }
+    return first;
   }
 
   previous(pattern: Pattern, count: number, before: number): readonly number[] {
-    return this.read(pattern)
-      .previousRuns(count, new Date(before))
-      .map((tick) => tick.getTime());
+    const ticks = new Set<number>();
+    for (const part of this.read(pattern)) {
+      for (const tick of part.previousRuns(count, new Date(before))) ticks.add(tick.getTime());
+    }
+    return [...ticks].toSorted((one, other) => other - one).slice(0, count);
   }
 
   /**
@@ -49,15 +55,45 @@ export class CronCalendar implements Calendar {
     if (first === null) throw new InvalidScheduleError(`${where}: the cron pattern ${shown(cron)} never ticks.`);
   }
 
-  private read({ cron, timeZone }: Pattern): Cron {
+  private read({ cron, timeZone }: Pattern): readonly Cron[] {
     const key = `${timeZone} ${cron}`;
     let read = this.kept.get(key);
     if (!read) {
       if (this.kept.size >= mostKept) this.kept.clear();
-      this.kept.set(key, (read = new Cron(cron, { timezone: timeZone, paused: true })));
+      // As it was written first: what is wrong with it is said of that.
+      const whole = new Cron(cron, { timezone: timeZone, paused: true });
+      const times = wallClockTimes(cron);
+      read = times.length > 1 ? times.map((time) => new Cron(time, { timezone: timeZone, paused: true })) : [whole];
+      this.kept.set(key, read);
     }
     return read;
   }
+}
+
+/**
+ * The pattern as one pattern for each time of day that it names, if it names any: croner ticks once a change only for a
+ * single time, but not for one of a list, a range or a step.
+ */
+function wallClockTimes(cron: string): string[] {
+  const fields = cron.trim().split(/\s+/);
+  const [hour, minute, second] = fields.slice(0, -3).toReversed();
+  if (hour === undefined || minute === undefined || (second !== undefined && !/^\d+$/.test(second))) return [];
+  const hours = numbers(hour.replace(/^\*\//, '0-23/'));
+  const minutes = numbers(minute);
+  const rest = fields.slice(-3).join(' ');
+  const prefix = second === undefined ? '' : `${second} `;
+  return hours.flatMap((h) => minutes.map((m) => `${prefix}${m} ${h} ${rest}`));
+}
+
+/** The numbers of a list of numbers, ranges and steps in ranges; none when something else is among them. */
+function numbers(field: string): number[] {
+  const found = new Set<number>();
+  for (const item of field.split(',')) {
+    const [, from, to = from, step = '1'] = /^(\d+)(?:-(\d+)(?:\/(\d+))?)?$/.exec(item) ?? [];
+    if (from === undefined || Number(step) === 0) return [];
+    for (let value = Number(from); value <= Number(to); value += Number(step)) found.add(value);
+  }
+  return [...found];
 }
 
 function checkPattern(where: string, cron: unknown): void {
