@@ -49,10 +49,20 @@ export class BackieOrchestrator
    * while a drain is under way.
    */
   async beforeApplicationShutdown(signal?: string): Promise<void> {
-    const hurry = () => void this.pool.drain({ graceMs: 0 });
-    if (signal) process.once(signal, hurry);
+    if (!signal) return this.pool.drain();
+    let listeners = 0;
+    const hurry = () => {
+      process.once(signal, hurry);
+      const left = process.listenerCount(signal);
+      // Nest sends its process the signal again when an application has ended, and takes its listener away before: one
+      // that comes so is that of another application in this process, and no sign of impatience.
+      if (left >= listeners) void this.pool.drain({ graceMs: 0 });
+      listeners = left;
+    };
+    process.once(signal, hurry);
+    listeners = process.listenerCount(signal);
     await this.pool.drain();
-    if (signal) process.off(signal, hurry);
+    process.off(signal, hurry);
   }
 
   async onApplicationShutdown(): Promise<void> {

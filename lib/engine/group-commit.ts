@@ -18,8 +18,8 @@ export class GroupCommit<Item, Result> {
    * @param options.maxBatch How many items may share a statement.
    * @param options.maxUnderWay How many statements may be under way at once.
    * @param options.divisible Whether a failure may lie in single items, so that trying halves makes sense.
-   * @param options.resolve Gives an item its result, or with `reject` its error; neither may throw. Callers that come by
-   * the ten thousands a second are spared a promise each.
+   * @param options.resolve Gives an item its result, or with `reject` its error. Callers that come by the ten thousands a
+   * second are spared a promise each.
    */
   constructor(
     private readonly send: (items: readonly Item[]) => Promise<readonly Result[]>,
@@ -79,10 +79,19 @@ export class GroupCommit<Item, Result> {
         await this.deliver(batch.slice(0, half));
         await this.deliver(batch.slice(half));
       } else {
-        for (const item of batch) this.options.reject(item, error);
+        for (const item of batch) tell(() => this.options.reject(item, error));
       }
       return;
     }
-    batch.forEach((item, index) => this.options.resolve(item, results[index] as Result));
+    batch.forEach((item, index) => tell(() => this.options.resolve(item, results[index] as Result)));
+  }
+}
+
+/** What one item's caller throws is the process's to hear of, but neither the other items' nor the line's affair. */
+function tell(caller: () => void): void {
+  try {
+    caller();
+  } catch (error) {
+    void Promise.reject(error);
   }
 }

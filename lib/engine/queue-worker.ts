@@ -69,6 +69,8 @@ export class QueueWorker {
   private loop: Promise<void> | undefined;
   private giveBackTimer: NodeJS.Timeout | undefined;
   private lookedForSuspects = -Infinity;
+  /** The latest claim did not look for suspects, since one before it had done so just then. */
+  private suspectsWait = false;
   private longest: ClaimedTask | undefined;
   private longestMs = -1;
   private waitingForTheEnd: (() => void)[] = [];
@@ -254,7 +256,7 @@ export class QueueWorker {
   /** Resolves when more tasks may be wanted. */
   private async demand(): Promise<void> {
     const { settler } = this.context;
-    await (settler.overloaded ? Promise.race([settler.idle(), this.nudged()]) : this.nudged());
+    await (settler.overloaded ? Promise.race([settler.relieved(), this.nudged()]) : this.nudged());
   }
 
   /** Resolves when more tasks are wanted or the worker is to stop. */
@@ -282,6 +284,7 @@ export class QueueWorker {
   /** How long to sleep after a claim that emptied the queue. */
   private async restMs(emptyClaims: number): Promise<number> {
     const { pollIntervalMs, name } = this.queue;
+    if (this.suspectsWait) return Math.min(pollIntervalMs, suspectsEveryMs);
     if (emptyClaims < 2 || !this.context.hinted()) return pollIntervalMs;
     const dueInMs = await this.context.store.nextDueMs(name);
     return Math.min(pollIntervalMs * Math.min(emptyClaims, idleIntervals), dueInMs ?? Infinity);
@@ -321,7 +324,8 @@ export class QueueWorker {
   /** Suspects are rare: a look for one now and then is enough. */
   private suspects(now: number): ClaimRequest['suspects'] {
     const { suspects } = this.context;
-    if (now - this.lookedForSuspects < Math.min(this.queue.pollIntervalMs, suspectsEveryMs)) return suspects.takeNone;
+    this.suspectsWait = now - this.lookedForSuspects < Math.min(this.queue.pollIntervalMs, suspectsEveryMs);
+    if (this.suspectsWait) return suspects.takeNone;
     const asked = suspects.ask();
     // While another queue's claim is looking, this one has not had its turn.
     if (asked?.takeOne) this.lookedForSuspects = now;

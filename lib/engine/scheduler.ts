@@ -37,16 +37,18 @@ export class Scheduler {
     private readonly enqueued: (queue: string) => void,
   ) {}
 
-  /** Brings the declared schedules up to date, then ticks. */
-  start(): void {
+  /** Brings the declared schedules up to date, then ticks. Resolves when they stand, or the first try has failed. */
+  async start(): Promise<void> {
     this.stopping = false;
     // One that was told to stop, but still waits for the store, goes on.
     if (this.loop) return;
     const { schedules, unscheduled } = this.scheduling.declared();
     this.names = schedules.map(({ name }) => name);
-    this.loop = this.work(schedules, unscheduled).finally(() => {
+    const declaring = this.declare(schedules, unscheduled);
+    this.loop = this.work(declaring, () => this.declare(schedules, unscheduled)).finally(() => {
       this.loop = undefined;
     });
+    await declaring.catch(() => {});
   }
 
   async stop(): Promise<void> {
@@ -80,8 +82,8 @@ export class Scheduler {
     return Math.min(longestSleepMs, nextAt === null ? Infinity : Math.max(0, nextAt - now));
   }
 
-  private async work(schedules: readonly ScheduleDefinition[], unscheduled: readonly string[]): Promise<void> {
-    await this.retrying('store the declared schedules', () => this.declare(schedules, unscheduled));
+  private async work(declaring: Promise<void>, declare: () => Promise<void>): Promise<void> {
+    await this.retrying('store the declared schedules', declaring, declare);
     while (!this.stopping) {
       let restMs = errorPauseMs;
       try {
@@ -121,13 +123,14 @@ export class Scheduler {
     if (tasks.length > 0) this.enqueued(schedule.queue);
   }
 
-  private async retrying(doing: string, step: () => Promise<void>): Promise<void> {
-    while (!this.stopping) {
+  private async retrying(doing: string, first: Promise<void>, again: () => Promise<void>): Promise<void> {
+    for (let step = first; ; step = again()) {
       try {
-        return await step();
+        return await step;
       } catch (error) {
         this.failed(doing, error);
         if (!this.stopping) await this.signal.sleep(errorPauseMs);
+        if (this.stopping) return;
       }
     }
   }

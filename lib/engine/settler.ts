@@ -29,6 +29,7 @@ export class Settler {
   /** Those of which a try has failed that the server may have committed. */
   private readonly unsure = new WeakSet<Settling>();
   private failing = false;
+  private waiting: (() => void)[] = [];
 
   constructor(
     private readonly store: TaskStore,
@@ -38,10 +39,14 @@ export class Settler {
       maxBatch,
       maxUnderWay: 1,
       divisible: () => true,
-      resolve: (entry, verdict) => entry.written(verdict),
+      resolve: (entry, verdict) => {
+        this.relieve();
+        entry.written(verdict);
+      },
       reject: (entry, error) => {
         // It may have been carried out all the same; if not, an audit finds the task held by nobody, and gives it back.
         this.failed(`record the outcome of task ${entry.settlement.id}`, error);
+        this.relieve();
         entry.written('lost');
       },
     });
@@ -60,6 +65,17 @@ export class Settler {
   /** The same for whoever wants no promise. */
   write(settling: Settling): void {
     this.commits.submit(settling);
+  }
+
+  /** Resolves when it is no longer overloaded. */
+  relieved(): Promise<void> {
+    if (!this.overloaded) return Promise.resolve();
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  private relieve(): void {
+    if (this.waiting.length === 0 || this.overloaded) return;
+    for (const resolve of this.waiting.splice(0)) resolve();
   }
 
   idle(): Promise<void> {

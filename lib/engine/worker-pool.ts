@@ -251,6 +251,7 @@ export class WorkerPool {
     if (this.scheduling) {
       const wake = (queue: string) => this.wake(queue);
       this.scheduler = new Scheduler(this.store.schedules, this.scheduling, this.reporter, failed, wake);
+      await this.scheduler.start();
     }
     this.resume();
     this.logStart(tasks);
@@ -258,7 +259,7 @@ export class WorkerPool {
 
   private resume(): void {
     for (const worker of this.workers) worker.start();
-    this.scheduler?.start();
+    void this.scheduler?.start();
   }
 
   private async stopClaiming(): Promise<void> {

@@ -27,9 +27,8 @@ export class Claimer {
     const rows = await this.run(this.statements.claimSuspect, [workerId, queue, names, suspects.crashes, startNow]);
     const suspect = rows.map((row) => claimedTask(queue, row));
     const rest = without(request, suspect.length);
-    // A failure must not lose the one that is held already: the worker asks for others again.
-    const others = rest.limit > 0 ? await this.claimOthers(rest).catch(throwUnless(suspect.length > 0)) : [];
-    return [...suspect, ...others];
+    // Should this fail, the worker's audit finds what it holds without knowing, the suspect included.
+    return rest.limit > 0 ? [...suspect, ...(await this.claimOthers(rest))] : suspect;
   }
 
   /** Tasks of any queue were given back, maybe before where its head was known to begin. */
@@ -43,7 +42,7 @@ export class Claimer {
     const claimed = await this.claimFrom(floor, request);
     if (!floor || claimed.length === limit) return claimed;
     // A claim that comes back short tells its worker that the queue is empty, so that had better be true.
-    const below = await this.claimFrom(null, without(request, claimed.length)).catch(throwUnless(claimed.length > 0));
+    const below = await this.claimFrom(null, without(request, claimed.length));
     return [...claimed, ...below].toSorted(inClaimOrder);
   }
 
@@ -67,13 +66,6 @@ export class Claimer {
 function without(request: ClaimRequest, claimed: number): ClaimRequest {
   const { limit, startNow = limit } = request;
   return { ...request, limit: limit - claimed, startNow: Math.max(0, startNow - claimed) };
-}
-
-function throwUnless(forgiven: boolean): (error: unknown) => ClaimedTask[] {
-  return (error) => {
-    if (!forgiven) throw error;
-    return [];
-  };
 }
 
 function inClaimOrder(a: ClaimedTask, b: ClaimedTask): number {

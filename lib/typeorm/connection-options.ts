@@ -40,7 +40,14 @@ export function engineOptions(source: ConnectionSource, schema: string): Postgre
     poolSize,
     connectTimeoutMS: options.connectTimeoutMS ?? connectTimeoutMs,
     applicationName: options.applicationName ?? 'nestjs-backie',
-    extra: { ...(options.extra as object | undefined), max: poolSize, keepAlive: true },
+    extra: {
+      keepAliveInitialDelayMillis: 10_000,
+      ...(options.extra as object | undefined),
+      max: poolSize,
+      keepAlive: true,
+      // Statements of the engine's own kind cannot be pipelined, and each has its connection for itself anyway.
+      pipeline: false,
+    },
   } as PostgresOptions;
 }
 

@@ -1,4 +1,4 @@
-import type { Pool, PoolClient } from 'pg';
+import type { Pool, PoolClient, QueryArrayConfig } from 'pg';
 import { DataSource } from 'typeorm';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError } from '../errors/store.errors.js';
@@ -21,8 +21,7 @@ const clientTimeoutMs = 35_000;
 const conflictTries = 5;
 const closeTimeoutMs = 1_500;
 const mostWarm = 2;
-/** As long as the pool itself keeps idle connections. */
-const warmForMs = 10_000;
+const warmForMs = 1_000;
 
 /**
  * How each of the engine's sessions is set. The plans of its few statements must not depend on statistics, which are
@@ -47,13 +46,17 @@ const sessionSettings: Readonly<Record<string, string>> = {
 export class Database {
   readonly dataSource: DataSource;
   private readonly prepared = new WeakSet<PoolClient>();
-  /** Kept out of the pool between two statements: to give one back and fetch it again costs as much as a statement. */
-  private readonly warm: PoolClient[] = [];
+  /**
+   * Kept out of the pool between statements that follow each other closely: to give one back and fetch it again costs as
+   * much as a statement. After a moment they are the pool's again, and its rules for idle ones hold.
+   */
+  private readonly warm: { readonly client: PoolClient; readonly since: number }[] = [];
+  /** Those that have reported an error. */
+  private readonly broken = new WeakSet<PoolClient>();
   /** Behind a transaction pooler named statements and settings would be another session's. */
   private pooled = false;
   private named = true;
   private closing = false;
-  private usedAt = 0;
   private cooling: NodeJS.Timeout | undefined;
 
   constructor(readonly options: PostgresOptions) {
@@ -65,7 +68,8 @@ export class Database {
     // A connection that breaks fails its statement, or is replaced at its next use; without a listener it would end the
     // process. The pool listens to idle ones only, and one may break in the very moment in which it is made.
     this.pool.on('error', () => {});
-    this.pool.on('connect', (client) => client.on('error', () => this.cool(client)));
+    this.closing = false;
+    this.pool.on('connect', (client) => client.on('error', () => this.drop(client)));
   }
 
   /** Waits a moment for what is under way; what does not answer then is left to its timeout. */
@@ -73,7 +77,8 @@ export class Database {
     if (!this.dataSource.isInitialized) return;
     this.closing = true;
     clearTimeout(this.cooling);
-    this.coolAll();
+    this.cooling = undefined;
+    for (const { client } of this.warm.splice(0)) client.release();
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, closeTimeoutMs);
@@ -98,27 +103,31 @@ export class Database {
 
   /** Runs several statements in one transaction. */
   transaction<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
-    return this.withConnection(async (run) => {
+    return this.withConnection(async (run, lost) => {
       await run({ name: '', text: 'BEGIN' }, []);
       try {
         const result = await work(run);
         await run({ name: '', text: 'COMMIT' }, []);
         return result;
       } catch (error) {
-        // When the connection is gone there is nothing to roll back; it is destroyed below.
-        await run({ name: '', text: 'ROLLBACK' }, []).catch(() => {});
+        // When the connection is gone there is nothing to roll back; it is destroyed below, as is one that cannot.
+        await run({ name: '', text: 'ROLLBACK' }, []).catch(lost);
         throw error;
       }
     });
   }
 
-  private async withConnection<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
+  /** @param work May say by `lost` that the connection is of no use any more. */
+  private async withConnection<Result>(work: (run: Run, lost: () => void) => Promise<Result>): Promise<Result> {
     for (let tries = 1; ; tries++) {
-      const client = this.warm.pop() ?? (await this.pool.connect());
+      const client = this.warm.pop()?.client ?? (await this.pool.connect());
       let broken = false;
       try {
         if (!this.prepared.has(client)) await this.prepare(client);
-        return await work((statement, values) => this.query(client, statement, values));
+        return await work(
+          (statement, values) => this.query(client, statement, values),
+          () => this.broken.add(client),
+        );
       } catch (error) {
         if (isLostStatement(error) && this.named) {
           // A pooler that the first look did not show: go on without names.
@@ -137,35 +146,33 @@ export class Database {
   }
 
   private giveBack(client: PoolClient, broken: boolean): void {
+    const gone = broken || this.broken.has(client);
     const wanted = this.closing || this.pool.waitingCount > 0;
-    if (broken || wanted || this.warm.length >= mostWarm) return client.release(broken);
-    this.warm.push(client);
-    this.usedAt = performance.now();
-    this.cooling ??= setTimeout(() => this.coolLater(), warmForMs).unref();
+    if (gone || wanted || this.warm.length >= mostWarm) return client.release(gone);
+    this.warm.push({ client, since: performance.now() });
+    this.cooling ??= setTimeout(() => this.cool(), warmForMs).unref();
   }
 
-  /** Connections that nobody has used for a while go back to the pool, which closes them. */
-  private coolLater(): void {
-    const restMs = this.usedAt + warmForMs - performance.now();
-    this.cooling = restMs > 0 ? setTimeout(() => this.coolLater(), restMs).unref() : undefined;
-    if (restMs <= 0) this.coolAll();
-  }
-
-  private coolAll(): void {
-    for (const client of this.warm.splice(0)) client.release();
+  /** Gives those back to the pool that nobody has used for a moment: the first ones, since the last one is used first. */
+  private cool(): void {
+    const before = performance.now() - warmForMs;
+    while (this.warm[0] && this.warm[0].since <= before) this.warm.shift()?.client.release();
+    this.cooling = this.warm.length > 0 ? setTimeout(() => this.cool(), warmForMs).unref() : undefined;
   }
 
   /** A connection that breaks while nobody uses it is replaced by the next one. */
-  private cool(client: PoolClient): void {
-    const place = this.warm.indexOf(client);
+  private drop(client: PoolClient): void {
+    this.broken.add(client);
+    const place = this.warm.findIndex((one) => one.client === client);
     if (place < 0) return;
     this.warm.splice(place, 1);
     client.release(true);
   }
 
   private query(client: PoolClient, statement: Statement, values: readonly unknown[]): Promise<readonly TextRow[]> {
+    const named = this.named ? statement : { name: '', text: statement.text };
+    if (!speaksProtocol(client)) return queryByDriver(client, named, values);
     return new Promise((resolve, reject) => {
-      const named = this.named ? statement : { name: '', text: statement.text };
       client.query(
         new TextQuery(named, values, clientTimeoutMs, (error, rows) => {
           if (error) reject(error);
@@ -181,7 +188,7 @@ export class Database {
    */
   private async prepare(client: PoolClient): Promise<void> {
     // The first one was made before the pool had its listeners.
-    client.on('error', () => this.cool(client));
+    client.on('error', () => this.drop(client));
     const values = Object.entries(sessionSettings).flat();
     const pairs = Object.keys(sessionSettings).map((_, i) => `($${2 * i + 2}, $${2 * i + 3})`);
     const { processID } = client as unknown as { processID: number };
@@ -208,6 +215,32 @@ function dataSourceOf(options: PostgresOptions): DataSource {
       `BackieModule's connection is a URL with a "%" that begins no code. Write "%" in a user or password as "%25".`,
     );
   }
+}
+
+/** The driver's client in JavaScript; pg-native has none of the protocol that a query of our own needs. */
+function speaksProtocol(client: PoolClient): boolean {
+  const { connection } = client as unknown as { connection?: { parsedStatements?: unknown } };
+  return connection?.parsedStatements !== undefined;
+}
+
+/** Values come as text: what an application sets in pg's global type parsers must not reach the engine. */
+const asText = { getTypeParser: () => (value: string) => value };
+
+async function queryByDriver(
+  client: PoolClient,
+  { name, text }: Statement,
+  values: readonly unknown[],
+): Promise<readonly TextRow[]> {
+  const config: QueryArrayConfig<unknown[]> & { query_timeout: number } = {
+    ...(name !== '' && { name }),
+    text,
+    values: [...values],
+    rowMode: 'array',
+    types: asText,
+    query_timeout: clientTimeoutMs,
+  };
+  const result = await client.query<(string | null)[], unknown[]>(config);
+  return result.rows;
 }
 
 /** An error that the server reported leaves the connection usable; all others leave it in an unknown state. */

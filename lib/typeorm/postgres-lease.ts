@@ -18,6 +18,8 @@ type ThreadMessage = { readonly kind: 'lost' } | { readonly kind: 'failed'; read
 const [lastsUntil, wantedUntil] = [0, 1];
 /** To start a thread again takes the processor some fifty milliseconds, so it stays over short pauses. */
 const idleThreadMs = 10_000;
+/** After this a renewal that is not answered counts as failed. */
+const longestTryMs = 5_000;
 
 /**
  * A worker's lease as this process sees it: it reads how long that lasts by the monotonic clock, and gives it up a margin
@@ -36,7 +38,9 @@ export class PostgresLease implements Lease {
   private neededAt = -Infinity;
   private watch: NodeJS.Timeout | undefined;
   private readonly renewal: NodeJS.Timeout;
-  private renewing = false;
+  /** Monotonic milliseconds at which the latest renewal here was sent that has not been answered. */
+  private renewingSince = -Infinity;
+  private retry: NodeJS.Timeout | undefined;
   private over = false;
 
   /** @param sentAt Monotonic nanoseconds before the worker's row was written. */
@@ -90,6 +94,9 @@ export class PostgresLease implements Lease {
       });
       thread.on('message', (message: ThreadMessage) => this.receive(message));
       thread.on('error', (error) => this.goOnAlone(error));
+      thread.on('exit', () => {
+        if (this.thread === thread) this.goOnAlone('it has ended');
+      });
       thread.unref();
       this.thread = thread;
     } catch (error) {
@@ -118,18 +125,25 @@ export class PostgresLease implements Lease {
     this.events.weakened?.(
       `The lease is renewed on the main thread, where a handler can block it: there is no thread for it (${because}).`,
     );
+    void this.renewHere();
   }
 
   /** Each heartbeat. A thread that nothing needs any more ends. */
   private renewWithoutThread(): void {
-    if (this.thread && performance.now() - this.neededAt < idleThreadMs) return;
+    // A loop that was blocked may come here before it says again that something runs: what it said last counts.
+    const sustained =
+      Atomics.load(this.clocks, wantedUntil) > process.hrtime.bigint() + nanoseconds(this.options.leaseMs);
+    if (this.thread && (sustained || performance.now() - this.neededAt < idleThreadMs)) return;
     this.stopThread();
     void this.renewHere();
   }
 
+  /** One try at a time; one that is not answered makes room for the next, on another connection. */
   private async renewHere(): Promise<void> {
-    if (this.renewing) return;
-    this.renewing = true;
+    const startedAt = performance.now();
+    if (startedAt - this.renewingSince < Math.min(this.options.heartbeatMs, longestTryMs)) return;
+    this.renewingSince = startedAt;
+    clearTimeout(this.retry);
     const sentAt = process.hrtime.bigint();
     try {
       const renewed = await this.options.renewHere();
@@ -138,10 +152,18 @@ export class PostgresLease implements Lease {
       const until = sentAt + nanoseconds(this.options.leaseMs);
       if (until > Atomics.load(this.clocks, lastsUntil)) Atomics.store(this.clocks, lastsUntil, until);
     } catch (error) {
-      if (!this.over) this.events.renewalFailed(error);
+      if (!this.over) this.failedHere(error);
     } finally {
-      this.renewing = false;
+      if (this.renewingSince === startedAt) this.renewingSince = -Infinity;
     }
+  }
+
+  private failedHere(error: unknown): void {
+    this.events.renewalFailed(error);
+    // The thread tries again by itself.
+    if (this.thread) return;
+    clearTimeout(this.retry);
+    this.retry = setTimeout(() => void this.renewHere(), Math.min(1_000, this.options.heartbeatMs / 4)).unref();
   }
 
   private watchLater(): void {
@@ -157,6 +179,7 @@ export class PostgresLease implements Lease {
   private stop(): void {
     this.over = true;
     clearTimeout(this.watch);
+    clearTimeout(this.retry);
     clearInterval(this.renewal);
     this.stopThread();
   }

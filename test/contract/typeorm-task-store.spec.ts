@@ -91,6 +91,8 @@ it('takes nobody for dead for one lease after the start of PostgreSQL', async ()
   expect(await rescue(rows[0].up + 60_000)).toEqual([]);
   const [held] = await store.holdings(worker.workerId);
   expect(held).toMatchObject({ id: task.id });
+  const row = await client.query(`SELECT FROM ${schema}.worker WHERE id = $1`, [worker.workerId]);
+  expect(row.rowCount).toBe(1);
   expect(await rescue(rows[0].up)).toContain(task.id);
   expect(await store.holdings(worker.workerId)).toEqual([]);
   await store.close();

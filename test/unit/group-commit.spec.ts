@@ -209,4 +209,32 @@ describe('a group commit', () => {
     }
     expect(await Promise.all(callers)).toEqual(['a', 'b', 'c']);
   });
+
+  it('goes on when a caller throws at its result, and the process hears of it', async () => {
+    const heard: unknown[] = [];
+    const listeners = process.listeners('unhandledRejection');
+    process.removeAllListeners('unhandledRejection');
+    process.on('unhandledRejection', (error) => heard.push(error));
+    try {
+      const told: number[] = [];
+      const commits = new GroupCommit<number, number>(async (items) => items, {
+        ...options,
+        resolve: (item) => {
+          told.push(item);
+          if (item === 1) throw new Error('not my day');
+        },
+        reject: () => {},
+      });
+      for (const item of [1, 2]) commits.submit(item);
+      await commits.idle();
+      commits.submit(3);
+      await commits.idle();
+      expect(told).toEqual([1, 2, 3]);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(heard).toEqual([expect.objectContaining({ message: 'not my day' })]);
+    } finally {
+      process.removeAllListeners('unhandledRejection');
+      for (const listener of listeners) process.on('unhandledRejection', listener);
+    }
+  });
 });

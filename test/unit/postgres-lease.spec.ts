@@ -163,7 +163,8 @@ describe('a lease on PostgreSQL', () => {
     if (!atOnce) threads.all[0]!.emit('error', trouble);
     expect(warnings).toEqual([expect.stringContaining('out of threads')]);
     await vi.advanceTimersByTimeAsync(20 * heartbeatMs);
-    expect(renewHere).toHaveBeenCalledTimes(20);
+    // Once more at first: the thread may have failed with a renewal.
+    expect(renewHere).toHaveBeenCalledTimes(21);
     expect(lease.remainingMs()).toBe(leaseMs - marginMs);
     expect(failures).toEqual([]);
     expect(lost).not.toHaveBeenCalled();
@@ -203,6 +204,7 @@ describe('a lease on PostgreSQL', () => {
     new BigInt64Array(clocks)[0] = process.hrtime.bigint() + BigInt(60e9);
     await vi.advanceTimersByTimeAsync(heartbeatMs);
     lease.sustain(leaseMs + 60_000);
+    lease.sustain(leaseMs);
     await vi.advanceTimersByTimeAsync(4 * heartbeatMs);
     expect(threads.all[0]!.told).toEqual([]);
     expect(renewHere).not.toHaveBeenCalled();
@@ -212,5 +214,45 @@ describe('a lease on PostgreSQL', () => {
     lease.sustain(leaseMs + 60_000);
     expect(threads.all).toHaveLength(2);
     lease.lose();
+  });
+
+  it('is renewed on the main thread when its thread ends by itself', async () => {
+    const lease = leased();
+    threads.all[0]!.emit('exit', 1);
+    expect(warnings).toEqual([expect.stringContaining('it has ended')]);
+    expect(renewHere).toHaveBeenCalledOnce();
+    await lease.end();
+  });
+
+  it('keeps its thread when a blocked loop comes to the renewal before it can say that something runs', async () => {
+    const lease = leased();
+    const { clocks } = threads.all[0]!.options.workerData;
+    new BigInt64Array(clocks)[0] = process.hrtime.bigint() + BigInt(90e9);
+    lease.sustain(leaseMs + 60_000);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(threads.all[0]!.told).toEqual([]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(threads.all[0]!.told).toEqual(['stop']);
+    lease.lose();
+  });
+
+  it('is tried on another connection when a renewal on the main thread is not answered', async () => {
+    const lease = idle();
+    renewHere.mockReturnValueOnce(new Promise<never>(() => {}));
+    await vi.advanceTimersByTimeAsync(2 * heartbeatMs);
+    expect(renewHere).toHaveBeenCalledTimes(2);
+    expect(lease.remainingMs()).toBe(leaseMs - marginMs);
+    await lease.end();
+  });
+
+  it('is tried again soon when a renewal on the main thread fails', async () => {
+    const lease = idle();
+    renewHere.mockRejectedValueOnce(new Error('no answer'));
+    await vi.advanceTimersByTimeAsync(heartbeatMs);
+    expect(renewHere).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(heartbeatMs / 4);
+    expect(renewHere).toHaveBeenCalledTimes(2);
+    await lease.end();
+    expect(vi.getTimerCount()).toBe(0);
   });
 });

@@ -64,7 +64,7 @@ function fakeSettler(verdict: Verdict) {
   const settle = vi.fn<Settler['settle']>(async () => verdict);
   const write = (settling: Settling) =>
     void settle(settling.lease, settling.settlement).then((state) => settling.written(state));
-  return { overloaded: false, idle: forever, settle, write };
+  return { overloaded: false, relieved: forever, settle, write };
 }
 
 describe('a queue worker', () => {
@@ -227,7 +227,7 @@ describe('a queue worker', () => {
 
   it('pauses while the settler is overloaded, and goes on when that is idle', async () => {
     const idle = deferred();
-    const settler = { ...fakeSettler('done'), overloaded: true, idle: () => idle.promise };
+    const settler = { ...fakeSettler('done'), overloaded: true, relieved: () => idle.promise };
     const { store, claim, worker } = await setUp(
       [definition(() => {})],
       {},
@@ -871,7 +871,7 @@ describe('a queue worker', () => {
     });
 
     it('does not wait for an overloaded settler', async () => {
-      const settler = { overloaded: true, idle: forever } as unknown as Settler;
+      const settler = { overloaded: true, relieved: forever } as unknown as Settler;
       const { worker } = await setUp([definition(() => {})], {}, { settler });
       worker.start();
       await ticks();

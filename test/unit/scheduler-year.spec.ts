@@ -138,7 +138,7 @@ it('has exactly one task for each tick of a year, whatever processes crash', { t
         () => {},
       );
       this.crashIn = Infinity;
-      this.scheduler.start();
+      void this.scheduler.start();
       await ticks(200);
     }
 

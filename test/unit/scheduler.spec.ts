@@ -118,7 +118,7 @@ describe('a scheduler that works', () => {
   it('enqueues a task for a tick that is due, moves the schedule on, and tells of it', async () => {
     const { store, scheduler, add, reporter, woken } = setUp();
     add('one', start, { queue: 'q' });
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.tasks).toMatchObject([{ name: 'one', payload: String(start) }]);
     expect(store.rows.get('one')).toMatchObject({ nextAt: start + minute, lastAt: start });
@@ -132,7 +132,7 @@ describe('a scheduler that works', () => {
     const { store, scheduler, add, reporter, woken, failures } = setUp();
     store.moved = false;
     add('one', start);
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.calls).toContain('tick one');
     expect([reporter.events, woken, failures]).toEqual([[], [], []]);
@@ -143,7 +143,7 @@ describe('a scheduler that works', () => {
     const { store, scheduler, add, impossible, woken, reporter } = setUp();
     impossible.add('one');
     add('one', start);
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.rows.get('one')).toMatchObject({ nextAt: start + minute });
     expect([store.tasks, woken, reporter.events]).toEqual([[], [], []]);
@@ -155,7 +155,7 @@ describe('a scheduler that works', () => {
     every = 10 * minute;
     add('one', start - 20 * minute, { catchUp: 'none', lastAt: 5 });
     vi.setSystemTime(start + 2 * minute);
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.tasks).toEqual([]);
     expect(store.rows.get('one')).toMatchObject({ nextAt: start + 10 * minute, lastAt: 5 });
@@ -165,7 +165,7 @@ describe('a scheduler that works', () => {
   it('looks again at once after it enqueued, since more may be due than it was shown', async () => {
     const { store, scheduler, add } = setUp();
     for (let i = 0; i < 250; i++) add(`one-${i}`, start);
-    scheduler.start();
+    void scheduler.start();
     await ticks(2_000);
     expect(store.limit).toBe(100);
     expect(store.tasks).toHaveLength(250);
@@ -177,7 +177,7 @@ describe('a scheduler that works', () => {
     const { store, scheduler, add } = setUp();
     add('soon', start + minute);
     vi.setSystemTime(start + minute - 4_000);
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.looks).toBe(1);
     await pass(3_999);
@@ -189,7 +189,7 @@ describe('a scheduler that works', () => {
 
   it('sleeps no longer than ten seconds, with or without a next tick', async () => {
     const { store, scheduler, add } = setUp();
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     for (let looks = 1; looks < 6; looks++) {
       if (looks === 3) add('far', start + 60 * minute);
@@ -204,7 +204,7 @@ describe('a scheduler that works', () => {
 
   it('looks when it is woken', async () => {
     const { store, scheduler, add } = setUp();
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     add('new', start);
     scheduler.wake();
@@ -215,7 +215,7 @@ describe('a scheduler that works', () => {
 
   it('keeps a wake-up that comes while it looks', async () => {
     const { store, scheduler } = setUp();
-    scheduler.start();
+    void scheduler.start();
     scheduler.wake();
     await ticks();
     expect(store.looks).toBe(2);
@@ -228,7 +228,7 @@ describe('a scheduler in trouble', () => {
     const { store, scheduler, add, failures } = setUp();
     store.broken = 'broken';
     for (const name of ['before', 'broken', 'after']) add(name, start);
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.tasks.map(({ name }) => name)).toEqual(['before', 'after']);
     expect(failures).toEqual(['run schedule "broken": broken']);
@@ -244,7 +244,7 @@ describe('a scheduler in trouble', () => {
     const { store, scheduler, add, failures } = setUp();
     add('one', start);
     store.away = true;
-    scheduler.start();
+    void scheduler.start();
     await pass(3_500);
     expect(failures).toEqual(Array.from({ length: 4 }, () => 'look for due schedules: due: away'));
     store.away = false;
@@ -259,7 +259,7 @@ describe('the declared schedules', () => {
 
   it('are stored before the first look, those that are no more removed, and its own asked for', async () => {
     const { store, scheduler } = setUp(declared, ['x', 'y']);
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.calls).toEqual(['remove x,y', 'now', 'put a', 'put b', 'due']);
     expect(store.rows.get('b')).toMatchObject({ nextAt: start + minute });
@@ -269,7 +269,7 @@ describe('the declared schedules', () => {
 
   it('cost nothing where there are none', async () => {
     const { store, scheduler } = setUp();
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.calls).toEqual(['due']);
     await scheduler.stop();
@@ -278,7 +278,7 @@ describe('the declared schedules', () => {
   it('are stored when the store is back', async () => {
     const { store, scheduler, failures } = setUp(declared);
     store.away = true;
-    scheduler.start();
+    void scheduler.start();
     await pass(2_500);
     expect(failures).toEqual(Array.from({ length: 3 }, () => 'store the declared schedules: now: away'));
     expect(store.looks).toBe(0);
@@ -291,12 +291,12 @@ describe('the declared schedules', () => {
 
   it('are stored again when it starts again', async () => {
     const { store, scheduler } = setUp(declared);
-    scheduler.start();
-    scheduler.start();
+    void scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.calls.filter((call) => call === 'put a')).toHaveLength(1);
     await scheduler.stop();
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.calls.filter((call) => call === 'put a')).toHaveLength(2);
     await scheduler.stop();
@@ -305,7 +305,7 @@ describe('the declared schedules', () => {
   it('of a name that was made at run time are an error in the log, and do not keep the others', async () => {
     const { store, scheduler, reporter } = setUp(declared);
     store.outcome = 'taken';
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.calls).toEqual(['now', 'put a', 'put b', 'due']);
     expect(reporter.logs).toHaveLength(2);
@@ -317,7 +317,7 @@ describe('the declared schedules', () => {
 describe('stop', () => {
   it('ends the sleep and leaves no timer', async () => {
     const { store, scheduler } = setUp();
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     await scheduler.stop();
     expect(vi.getTimerCount()).toBe(0);
@@ -328,7 +328,7 @@ describe('stop', () => {
   it('ends the wait for a store that is away', async () => {
     const { store, scheduler } = setUp([scheduleOf()]);
     store.away = true;
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     await scheduler.stop();
     expect(vi.getTimerCount()).toBe(0);
@@ -347,7 +347,7 @@ describe('stop', () => {
       });
       return tick(...args);
     };
-    scheduler.start();
+    void scheduler.start();
     await ticks();
     expect(store.tasks).toEqual([]);
     expect(await isSettled(stopped!)).toBe(false);

@@ -19,7 +19,8 @@ it('takes the tasks from a worker whose row is gone, tells it at once, and recor
     await gate.promise;
     returned.resolve();
   });
-  const { tasks, events, pool, schema } = await bootApp([Work], { ...short, defaults: keepAll });
+  const terms = { leaseMs: 20_000, heartbeatMs: 250 };
+  const { tasks, events, pool, schema } = await bootApp([Work], { ...terms, defaults: keepAll });
   const started = next(events, 'started', 2);
   const startedOnce = next(events, 'started');
   const lost = next(events, 'lost');
@@ -27,7 +28,10 @@ it('takes the tasks from a worker whose row is gone, tells it at once, and recor
   await startedOnce;
   const before = pool.status().workerId;
   await bury(schema);
+  const buriedAt = performance.now();
   expect(await attempts[0].reason.promise).toBeInstanceOf(LeaseLostError);
+  // By a renewal that found nothing, long before the lease would have ended by the clock here.
+  expect(performance.now() - buriedAt).toBeLessThan(10_000);
   expect(await lost).toMatchObject([{ id, name: 'work', attempt: 1 }]);
 
   // The pool comes back as another worker, finds the orphan, and runs it while the first attempt still goes on.
