@@ -78,6 +78,8 @@ export class TaskQueue {
     this.uniqueCommits = new GroupCommit(send, { ...sharing, maxBatch: 1, maxUnderWay: Infinity });
   }
 
+  /** The same for a task by its name; its payload's type is not known then. */
+  enqueue(task: string, payload?: unknown, options?: EnqueueOptions): Promise<Enqueued>;
   /**
    * Stores a task; it runs once the surrounding transaction, if any, has committed.
    *
@@ -97,7 +99,6 @@ export class TaskQueue {
     task: TaskClass,
     ...rest: EnqueueArguments<PayloadOf<TaskClass>, EnqueueOptions>
   ): Promise<Enqueued>;
-  enqueue(task: string, payload?: unknown, options?: EnqueueOptions): Promise<Enqueued>;
   async enqueue(
     task: BackgroundTaskClass | string,
     payload?: unknown,
@@ -113,6 +114,8 @@ export class TaskQueue {
     return publicResult(results[0]);
   }
 
+  /** The same for a task by its name. */
+  enqueueMany(task: string, payloads: readonly unknown[], options?: EnqueueManyOptions): Promise<Enqueued[]>;
   /**
    * Stores a task for each payload, all or none: in the caller's transaction, or in one of its own.
    *
@@ -124,7 +127,6 @@ export class TaskQueue {
     payloads: readonly PayloadOf<TaskClass>[],
     options?: EnqueueManyOptions,
   ): Promise<Enqueued[]>;
-  enqueueMany(task: string, payloads: readonly unknown[], options?: EnqueueManyOptions): Promise<Enqueued[]>;
   async enqueueMany(
     task: BackgroundTaskClass | string,
     payloads: readonly unknown[],
@@ -216,6 +218,8 @@ export class TaskQueue {
     return this.asking('list the paused queues', () => this.store.pausedQueues());
   }
 
+  /** The same for a task by its name. */
+  schedule(name: string, task: string, options: ScheduleOptions): Promise<void>;
   /**
    * Makes or changes a schedule: each tick of it enqueues one task, whatever number of processes run. Calling it again
    * with the same options changes nothing, so that it may be called at each start.
@@ -230,7 +234,6 @@ export class TaskQueue {
     task: TaskClass,
     options: ScheduleOptions<PayloadOf<TaskClass>>,
   ): Promise<void>;
-  schedule(name: string, task: string, options: ScheduleOptions): Promise<void>;
   async schedule(name: string, task: BackgroundTaskClass | string, options: ScheduleOptions): Promise<void> {
     const target = this.target(task);
     await this.asking('store a schedule', () => this.schedulesOf.schedule(name, target, options));
