@@ -32,7 +32,7 @@ export interface TaskEventMap {
   /** The attempt failed, and it was the last. */
   failed: AttemptRef & Timed & { readonly error: unknown };
   /** Ended on request. */
-  cancelled: TaskRef;
+  cancelled: TaskRef & Partial<AttemptRef>;
   /** This process took the task from a worker that died. */
   rescued: AttemptRef & { readonly crashes: number; readonly quarantined: boolean };
   /** The task was held by too many workers when they died: it has failed for good. Told beside `failed`. */
