@@ -5,13 +5,15 @@ import { shown } from './options/checks.js';
 
 type Pattern = Pick<Schedule, 'cron' | 'timeZone'>;
 
+/** A pattern that names more times of day than these means a stretch of the day rather than times of it. */
+const mostTimes = 60;
 /** More than an application has schedules; beyond it patterns are read anew. */
 const mostKept = 1_000;
 
 /**
  * Reads cron patterns by croner. At the changes of daylight saving time each wall-clock time that a pattern names ticks
  * once: one that does not exist at the first time that does, one that exists twice the first time. What a pattern leaves
- * open goes on through the change: every minute, every n minutes, every hour.
+ * open goes on through the change: every minute, every n minutes, every hour; so do more than 60 times a day.
  */
 export class CronCalendar implements Calendar {
   private readonly kept = new Map<string, readonly Cron[]>();
@@ -82,6 +84,7 @@ function wallClockTimes(cron: string): string[] {
   const minutes = numbers(minute);
   const rest = fields.slice(-3).join(' ');
   const prefix = second === undefined ? '' : `${second} `;
+  if (hours.length * minutes.length > mostTimes) return [];
   return hours.flatMap((h) => minutes.map((m) => `${prefix}${m} ${h} ${rest}`));
 }
 
