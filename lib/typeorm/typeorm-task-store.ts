@@ -2,6 +2,7 @@ import type { ClientConfig } from 'pg';
 import type { DataSource } from 'typeorm';
 import { delay } from '../engine/delay.js';
 import { cursorAfter, readPage } from '../engine/page-cursor.js';
+import type { ScheduleStore } from '../engine/schedule-store.js';
 import type { ClaimedTask, NewTask, Stored, Task, TaskState } from '../engine/task.js';
 import {
   type CancelOutcome,
@@ -70,7 +71,7 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly producer: Producer;
   private readonly claimer: Claimer;
   private readonly vacuum: HotTableVacuum;
-  readonly schedules: TypeOrmScheduleStore;
+  readonly schedules: ScheduleStore;
   private readonly looks = new Permits(connectionsForLooks);
   private opened = false;
 
