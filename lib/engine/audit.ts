@@ -8,8 +8,9 @@ const afterFailureMs = 120_000;
 /**
  * Compares, once in a while, what the database says this worker holds with what it knows it holds.
  *
- * That finds tasks that somebody wants cancelled when the hint was lost. And it finds strays: tasks of a claim whose
- * reply was lost. Nobody runs them, and as long as this worker renews its lease nobody rescues them, so they are given
+ * That finds tasks that somebody wants cancelled when the hint was lost, and attempts whose task the store has given to
+ * somebody else, within a second even if no hint told of it. And it finds strays: tasks of a claim whose reply was lost.
+ * Nobody runs them, and as long as this worker renews its lease nobody rescues them, so they are given
  * back. A stray is one that is unknown here at two looks in a row while every call that could still bring it started
  * after the first look.
  */
@@ -62,6 +63,8 @@ export class Audit {
     const known = new Set<string>();
     for (const worker of this.workers) worker.collectHeld(known);
     const pendingSince = Math.min(...this.workers.map((worker) => worker.pendingSince));
+    const claims = new Map(holdings.map(({ id, claimSeq }) => [id, claimSeq]));
+    for (const worker of this.workers) worker.loseOthers(lease, claims, lookedAt);
     const strays = new Map<string, number>();
     for (const { id, queue, claimSeq, cancelRequested } of holdings) {
       if (cancelRequested) for (const worker of this.workers) worker.cancel({ id, queue, claimSeq });

@@ -213,6 +213,18 @@ export class QueueWorker {
     for (const run of this.runs.values()) if (run.lease === lease) run.execution.lose();
   }
 
+  /**
+   * Ends each attempt whose claim is not among those that the store knew of this lease: somebody else has its task.
+   *
+   * @param lookedAt Monotonic milliseconds at which the store was asked; what has started since says nothing.
+   */
+  loseOthers(lease: Lease, claims: ReadonlyMap<string, number>, lookedAt: number): void {
+    for (const run of this.runs.values()) {
+      if (run.lease !== lease || run.execution.startedAt > lookedAt) continue;
+      if (claims.get(run.task.id) !== run.task.claimSeq) run.execution.lose();
+    }
+  }
+
   private async work(): Promise<void> {
     let errorPauseMs = 0;
     let emptyClaims = 0;

@@ -42,6 +42,8 @@ export interface WorkerPoolStatus {
   readonly workerId: string | null;
   /** Milliseconds left of the lease that covers the running tasks, or null. */
   readonly leaseRemainingMs: number | null;
+  /** Milliseconds since the lease was renewed, at most half a second more, or null. Beyond heartbeatMs renewals fail. */
+  readonly leaseAgeMs: number | null;
   /** By how many milliseconds the event loop was late within the last second. */
   readonly loopLagMs: number;
   /** Whether the store has answered since its latest failure. */
@@ -143,6 +145,7 @@ export class WorkerPool {
       state: this.state,
       workerId: lease?.workerId ?? null,
       leaseRemainingMs: lease ? Math.max(0, lease.remainingMs()) : null,
+      leaseAgeMs: lease ? Math.max(0, this.options.leaseMs - lease.remainingMs()) : null,
       loopLagMs: this.loop?.lagMs ?? 0,
       connection: this.troubles.lasting ? 'down' : 'up',
       notified: this.listening?.live ?? false,

@@ -1,5 +1,5 @@
 /**
- * Tries faults, then the model of the task store with a thousand histories on PostgreSQL, and prints what came of each: `npm run test:faults -- [--list] [--only name]… [--long] [--scale n]`.
+ * Tries faults, then the model of the task store with a thousand histories on PostgreSQL, and prints what came of each: `npm run test:faults -- [--list] [--only name]… [--scale n]`.
  * Exits with 1 when an invariant does not hold.
  */
 import { parseArgs } from 'node:util';
@@ -15,7 +15,6 @@ const { values } = parseArgs({
   options: {
     list: { type: 'boolean', default: false },
     only: { type: 'string', multiple: true },
-    long: { type: 'boolean', default: false },
     scale: { type: 'string', default: '1' },
   },
 });
@@ -50,8 +49,7 @@ async function tryAll(chosen: typeof faults): Promise<Verdict[]> {
         guardian,
         server,
         ledger,
-        leaseMs: values.long ? 10_000 : 4_000,
-        long: values.long,
+        leaseMs: 4_000,
         scale: Number(values.scale),
         progress,
       });

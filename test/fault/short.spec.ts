@@ -21,7 +21,7 @@ describe('Faults', () => {
     // The ledger is on the server of the other tests, which nobody stops.
     const ledger = await LedgerReader.open(await freshDatabase());
     whenFinished(() => ledger.close());
-    return { guardian, server, ledger, leaseMs: 2_000, long: false, scale: 0.2, progress: () => {} };
+    return { guardian, server, ledger, leaseMs: 2_000, scale: 0.2, progress: () => {} };
   });
 
   const short = [killNine, sigstop, blackholeHalf, settleReplyLost, tenRestarts, sigtermClaiming];

@@ -19,7 +19,7 @@ const guardian = new Guardian();
 const server = await PostgresServer.start(guardian);
 const records = await PostgresServer.start(guardian);
 const ledger = await LedgerReader.open(records.url('postgres'));
-const premises = { guardian, server, ledger, leaseMs: 4_000, long: false, scale: 1, progress: () => {} };
+const premises = { guardian, server, ledger, leaseMs: 4_000, scale: 1, progress: () => {} };
 const harness = await Harness.open(premises, 'soak');
 try {
   await soak();

@@ -16,6 +16,7 @@ class FakeWorker {
   pendingSince = Infinity;
   readonly held = new Set<string>();
   readonly cancel = vi.fn<QueueWorker['cancel']>();
+  readonly loseOthers = vi.fn<QueueWorker['loseOthers']>();
 
   holds(id: string): boolean {
     return this.held.has(id);
@@ -70,6 +71,18 @@ describe('an audit', () => {
     expect(worker.cancel.mock.calls).toEqual([[attempt]]);
     expect(other.cancel.mock.calls).toEqual([[attempt]]);
     expect(settle).not.toHaveBeenCalled();
+  });
+
+  it('tells each worker which claims the store knows of, and since when that is true', async () => {
+    worker.held.add('a');
+    holdings.mockResolvedValue([holding('a', { claimSeq: 3 }), holding('b')]);
+    const lookedAt = performance.now();
+    await check();
+    const known = new Map([
+      ['a', 3],
+      ['b', 1],
+    ]);
+    for (const one of [worker, other]) expect(one.loseOthers.mock.calls).toEqual([[lease, known, lookedAt]]);
   });
 
   it('looks at once when it is told of a wish to cancel what is held here, and cancels that attempt', async () => {

@@ -676,6 +676,29 @@ describe('a queue worker', () => {
     });
   });
 
+  it('ends as lost what the store has given to somebody else, but nothing that started after it was asked', async () => {
+    const { store, lease, recorder, worker } = await setUp([definition(forever)], { concurrency: 3 });
+    const [kept, taken, gone] = newTasks(3);
+    await store.enqueue([kept!, taken!, gone!]);
+    worker.start();
+    await ticks();
+    const lookedAt = performance.now();
+    await vi.advanceTimersByTimeAsync(1);
+    const claims = new Map([
+      [kept!.id, 1],
+      [taken!.id, 2],
+    ]);
+    worker.loseOthers(lease, claims, lookedAt - 1);
+    worker.loseOthers(new FakeLease(), claims, lookedAt);
+    await ticks();
+    expect(worker.running).toBe(3);
+    worker.loseOthers(lease, claims, lookedAt);
+    await ticks();
+    expect(worker.runningTasks.map(({ id }) => id)).toEqual([kept!.id]);
+    expect(recorder.of('lost').map(({ id }) => id)).toEqual([taken!.id, gone!.id]);
+    await worker.stop();
+  });
+
   describe('keeps a slot for a task that is being enqueued', () => {
     const handed = () => claimedTask({ claimSeq: 1 });
 

@@ -130,6 +130,7 @@ describe('a worker pool', () => {
       state: 'running',
       workerId: 'worker-1',
       leaseRemainingMs: expect.any(Number) as number,
+      leaseAgeMs: expect.any(Number) as number,
       queues: [
         { name: 'default', concurrency: 10, running: 0 },
         { name: 'mail', concurrency: 3, running: 0 },
@@ -591,15 +592,18 @@ describe('a worker pool', () => {
     const queues = [queueOf(), queueOf({ name: 'mail' })];
     const gates = new Map(queues.map(({ name }) => [name, deferred()]));
     const claim = vi.spyOn(store, 'claim').mockImplementation(async ({ queue, suspects }) => {
-      return suspects?.takeOne ? [claimedTask({ queue, crashes: 2 })] : [];
+      return suspects?.takeOne ? [claimedTask({ id: queue, queue, crashes: 2 })] : [];
     });
+    vi.spyOn(store, 'holdings').mockResolvedValue(
+      queues.map(({ name }) => ({ id: name, queue: name, claimSeq: 1, cancelRequested: false })),
+    );
     const pool = poolOf([definition((_, task) => gates.get(task.queue)!.promise)], { queues });
     await pool.start();
     await ticks();
     const held = () => pool.status().queues.map(({ running }) => running);
     expect(held()).toEqual([1, 0]);
     claim.mockImplementation(async ({ queue, suspects }) => {
-      return suspects?.takeOne && queue === 'mail' ? [claimedTask({ queue, crashes: 2 })] : [];
+      return suspects?.takeOne && queue === 'mail' ? [claimedTask({ id: queue, queue, crashes: 2 })] : [];
     });
     gates.get('default')!.resolve();
     await ticks();

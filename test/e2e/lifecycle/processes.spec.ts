@@ -52,7 +52,10 @@ it('renews the lease of a process whose handler blocks the event loop for longer
   expect(await found(tasks, id)).toMatchObject({ state: 'done', claimSeq: 1, crashes: 0, attempts: [] });
 });
 
-it('rescues the task of a process that was killed, and counts a crash, not a retry', async () => {
+it.each<[string, NodeJS.Signals]>([
+  ['was killed', 'SIGKILL'],
+  ['ends on SIGTERM without the shutdown hooks of Nest', 'SIGTERM'],
+])('rescues the task of a process that %s, and counts a crash, not a retry', async (_, signal) => {
   const schema = freshSchema();
   const worker = await startWorker({ schema, ...short });
   const Hanging = taskOf('hanging', () => {});
@@ -61,7 +64,7 @@ it('rescues the task of a process that was killed, and counts a crash, not a ret
   const { id } = await rescuer.tasks.enqueue('hanging');
   await started;
   const { workerId } = await found(rescuer.tasks, id);
-  await worker.kill();
+  await worker.kill(signal);
 
   const rescued = next(rescuer.events, 'rescued');
   const done = next(rescuer.events, 'done');

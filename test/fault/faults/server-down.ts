@@ -16,12 +16,11 @@ export const tenRestarts: Fault = {
 
 export const serverDown: Fault = {
   name: 'server-down',
-  shows: 'the server is away for several leases',
+  shows: 'the server is away for a minute',
   async run(harness) {
-    const awayMs = harness.premises.long ? 60_000 : 20_000;
     await harness.begin({ overMs: 4_000 });
     await harness.server.stop();
-    await harness.last(awayMs);
+    await harness.last(harness.scaled(60_000));
     await harness.server.start();
   },
 };

@@ -14,8 +14,6 @@ export interface Premises {
   readonly server: PostgresServer;
   readonly ledger: LedgerReader;
   readonly leaseMs: number;
-  /** Longer outages. */
-  readonly long: boolean;
   /** Multiplies the number of tasks and of troubles, and how long a load lasts: less than 1 for a short look. */
   readonly scale: number;
   readonly progress: (line: string) => void;

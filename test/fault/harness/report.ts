@@ -1,12 +1,22 @@
 import type { Verdict } from './verdict.js';
 
-const headings = ['fault', 'tasks', 'lost', 'duplicates', 'stale settles blocked', 'recovery s', 'took s', 'verdict'];
+const headings = [
+  'fault',
+  'tasks',
+  'lost',
+  'duplicates',
+  'stale settles blocked',
+  'stale settles written',
+  'recovery s',
+  'took s',
+  'verdict',
+];
 
 /** The table of all verdicts. */
 export function table(verdicts: readonly Verdict[]): string {
   const rows = verdicts.map((verdict) => [
     verdict.name,
-    ...[verdict.tasks, verdict.lost, verdict.duplicates, verdict.staleBlocked].map(String),
+    ...[verdict.tasks, verdict.lost, verdict.duplicates, verdict.staleBlocked, verdict.staleWritten].map(String),
     verdict.recoverySeconds.toFixed(1),
     verdict.tookSeconds.toFixed(1),
     verdict.skipped ? `skipped: ${verdict.skipped}` : verdict.failures.length ? 'FAILED' : 'ok',

@@ -13,6 +13,8 @@ export interface Verdict {
   readonly duplicates: number;
   /** Executions that ended after their task had been given to another, so that their result was refused. */
   readonly staleBlocked: number;
+  /** Tasks with the outcome of a claim that was not the newest, or of an execution that had not ended. */
+  readonly staleWritten: number;
   /** From the end of the trouble to the last outcome. */
   readonly recoverySeconds: number;
   readonly tookSeconds: number;
@@ -37,7 +39,7 @@ const patienceMs = 60_000;
 export async function judge(fault: Fault, premises: Premises): Promise<Verdict> {
   const startedAt = performance.now();
   const seconds = (ms: number) => Math.round(ms / 100) / 10;
-  const nothing = { tasks: 0, lost: 0, duplicates: 0, staleBlocked: 0, recoverySeconds: 0 };
+  const nothing = { tasks: 0, lost: 0, duplicates: 0, staleBlocked: 0, staleWritten: 0, recoverySeconds: 0 };
   const skipped = fault.skip?.();
   if (skipped) return { name: fault.name, ...nothing, tookSeconds: 0, notes: [], failures: [], skipped };
   const harness = await Harness.open(premises, fault.name);
@@ -80,7 +82,7 @@ export async function check(harness: Harness) {
   const lost = harness.acknowledged.filter((id) => !outcomes.has(id));
   harness.expect(lost.length === 0, `${lost.length} acknowledged tasks are lost: ${lost.slice(0, 5).join(', ')}`);
   const byTask = grouped(executions);
-  checkOutcomes(harness, finished, byTask);
+  const staleWritten = checkOutcomes(harness, finished, byTask);
   const duplicates = executions.length - byTask.size;
   checkDuplicates(harness, duplicates, executions.filter(({ ended }) => !ended).length);
   if (harness.leasesLost > 0) harness.note(`${harness.leasesLost} leases lost`);
@@ -88,7 +90,7 @@ export async function check(harness: Harness) {
     ({ task_id, token, ended }) => ended && outcomes.has(task_id) && token !== outcomes.get(task_id)!.claim_seq,
   ).length;
   const recoverySeconds = Math.round(recoveryMs / 100) / 10;
-  return { tasks: finished.length, lost: lost.length, duplicates, staleBlocked, recoverySeconds };
+  return { tasks: finished.length, lost: lost.length, duplicates, staleBlocked, staleWritten, recoverySeconds };
 }
 
 /**
@@ -105,8 +107,12 @@ function checkDuplicates(harness: Harness, duplicates: number, cutOff: number): 
   if (duplicates > 0) harness.note(`${duplicates} repeated: ${cutOff} cut off, the rest ended before that was written`);
 }
 
-/** The outcome of a task is that of its newest claim, which ended, and which ran once. */
-function checkOutcomes(harness: Harness, finished: readonly Finished[], byTask: Map<string, LedgerRow[]>): void {
+/**
+ * The outcome of a task is that of its newest claim, which ended, and which ran once.
+ *
+ * @returns How many have the outcome of another.
+ */
+function checkOutcomes(harness: Harness, finished: readonly Finished[], byTask: Map<string, LedgerRow[]>): number {
   const wrong = { state: [] as string[], neverRan: [] as string[], stale: [] as string[], twice: [] as string[] };
   for (const { id, state, claim_seq } of finished) {
     if (!harness.expected.states.includes(state)) wrong.state.push(`${id} ${state}`);
@@ -124,6 +130,7 @@ function checkOutcomes(harness: Harness, finished: readonly Finished[], byTask: 
   say(wrong.neverRan, 'are done and have never run');
   say(wrong.stale, 'have the outcome of a claim that was not the newest, or had not ended');
   say(wrong.twice, 'ran twice under one fencing token');
+  return wrong.stale.length;
 }
 
 /** Connections are back at what the living processes need, and gone when those have ended in an orderly way. */
