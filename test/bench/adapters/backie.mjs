@@ -8,17 +8,18 @@
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { BackgroundTask, BackieModule, TaskQueue, WorkerPool } from 'nestjs-backie';
 
 /**
  * @param {import('./index.mjs').Place} place
- * @param {import('nestjs-backie').BackieModuleOptions} settings
- * @returns {import('./index.mjs').Adapter}
+ * @param {import('nestjs-backie').BackieModuleOptions & { library?: string }} settings
+ * @returns {Promise<import('./index.mjs').Adapter>}
  */
-export function create({ url }, settings) {
+export async function create({ url }, { library = 'nestjs-backie', ...settings }) {
+  /** @type {typeof import('nestjs-backie')} */
+  const { BackgroundTask, BackieModule, TaskQueue, WorkerPool } = await import(library);
   /** @type {import('@nestjs/common').INestApplicationContext} */
   let app;
-  /** @type {TaskQueue} */
+  /** @type {import('nestjs-backie').TaskQueue} */
   let tasks;
   let handle = async (/** @type {import('./index.mjs').Payload} */ _payload) => {};
 

@@ -45,6 +45,13 @@ export const variants = {
     settings: { defaults: { retention: 'keepAll' } },
     how: "defaults: { retention: 'keepAll' }",
   },
+  'backie-beside': {
+    title: 'nestjs-backie beside',
+    server: 'postgres',
+    module: './backie.mjs',
+    settings: { library: 'nestjs-backie-beside' },
+    how: 'the checkout of --beside, in the same way',
+  },
   graphile: {
     title: 'graphile-worker',
     server: 'postgres',

@@ -103,7 +103,11 @@ export function chosen(options, hasRedis) {
   for (const workload of workloads) {
     for (const testCase of workload.cases(options)) {
       if (wanted && !wanted.includes(workload.id) && !wanted.includes(testCase.id)) continue;
-      const adapters = workload.adapters.filter(
+      // Whatever nestjs-backie does, its other checkout does too.
+      const others = workload.adapters.filter((name) => name !== 'backie-beside');
+      const backie = options.beside ? others.indexOf('backie') : -1;
+      const all = backie < 0 ? others : others.toSpliced(backie + 1, 0, 'backie-beside');
+      const adapters = all.filter(
         (name) =>
           (options.adapters?.some((prefix) => name === prefix || name.startsWith(`${prefix}-`)) ?? true) &&
           (hasRedis || variants[name].server !== 'redis') &&

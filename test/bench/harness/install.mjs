@@ -11,11 +11,14 @@ import { fileURLToPath } from 'node:url';
 const bench = resolve(fileURLToPath(new URL('..', import.meta.url)));
 const repository = resolve(bench, '../..');
 const modules = join(bench, 'node_modules');
-const staging = join(bench, '.bench', 'package');
+const staging = join(bench, '.bench');
 const stamps = join(modules, '.bench-stamps.json');
 
-/** @param {{ library?: string }} options */
-export function install({ library = repository }) {
+/** What the second checkout is installed as. */
+const besideName = 'nestjs-backie-beside';
+
+/** @param {{ library?: string, beside?: string }} options */
+export function install({ library = repository, beside }) {
   const lock = hashOf([join(bench, 'package-lock.json')]);
   if (readStamps().lock !== lock) {
     log('Installing the peers');
@@ -23,21 +26,27 @@ export function install({ library = repository }) {
     writeStamps({ lock });
   }
   log('Building nestjs-backie');
-  stage(resolve(library));
-  const hash = hashOf(filesIn(staging));
+  const names = [stage(resolve(library), 'nestjs-backie'), ...(beside ? [stage(resolve(beside), besideName)] : [])];
+  const hash = hashOf(names.flatMap((name) => filesIn(join(staging, name))));
   if (readStamps().library !== hash) {
-    const tarball = pack();
-    rmSync(join(modules, 'nestjs-backie'), { recursive: true, force: true });
+    for (const name of ['nestjs-backie', besideName]) rmSync(join(modules, name), { recursive: true, force: true });
+    // Both at once: npm removes what it did not save.
+    const tarballs = names.map(pack);
+    const quietly = ['--no-audit', '--no-fund', '--loglevel=error'];
     npm(
-      ['install', tarball, '--no-save', '--ignore-scripts', '--engine-strict=false', '--prefer-offline'].concat([
-        '--no-audit',
-        '--no-fund',
-        '--loglevel=error',
-      ]),
+      [
+        'install',
+        ...tarballs,
+        '--no-save',
+        '--ignore-scripts',
+        '--engine-strict=false',
+        '--prefer-offline',
+        ...quietly,
+      ],
       bench,
     );
-    rmSync(tarball);
-    refuseDoubles();
+    for (const tarball of tarballs) rmSync(tarball);
+    names.forEach(refuseDoubles);
     writeStamps({ lock, library: hash });
   }
   const node = nodeBinary();
@@ -55,25 +64,27 @@ function versions(/** @type {string} */ node) {
 }
 
 /** The built package, without its scripts. */
-function stage(/** @type {string} */ library) {
-  rmSync(staging, { recursive: true, force: true });
-  mkdirSync(staging, { recursive: true });
+function stage(/** @type {string} */ library, /** @type {string} */ name) {
+  const folder = join(staging, name);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
   const { scripts: _scripts, ...manifest } = readJson(join(library, 'package.json'));
-  writeFileSync(join(staging, 'package.json'), JSON.stringify(manifest, null, 2));
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ ...manifest, name }, null, 2));
   npm(
-    ['exec', '--no', '--', 'tsc', '-p', join(library, 'tsconfig.json'), '--outDir', join(staging, 'dist')],
+    ['exec', '--no', '--', 'tsc', '-p', join(library, 'tsconfig.json'), '--outDir', join(folder, 'dist')],
     repository,
   );
+  return name;
 }
 
-function pack() {
-  const [packed] = Object.values(JSON.parse(npm(['pack', '--json', '--pack-destination', '..'], staging)));
-  return join(staging, '..', basename(packed.filename));
+function pack(/** @type {string} */ name) {
+  const [packed] = Object.values(JSON.parse(npm(['pack', '--json', '--pack-destination', '..'], join(staging, name))));
+  return join(staging, basename(packed.filename));
 }
 
 /** Two copies of Nest or TypeORM would measure something no user has. */
-function refuseDoubles() {
-  const nested = join(modules, 'nestjs-backie', 'node_modules');
+function refuseDoubles(/** @type {string} */ name) {
+  const nested = join(modules, name, 'node_modules');
   const doubles = existsSync(nested)
     ? readdirSync(nested).filter((name) => /^(@nestjs|typeorm|pg|rxjs)$/.test(name))
     : [];

@@ -13,6 +13,7 @@ export const usage = `npm run bench -- [options]
   --pg-bin DIR         the PostgreSQL to start (default: Debian's 15 if it is there, else the npm binaries)
   --redis-bin FILE     the Redis to start (default: what answers on 127.0.0.1:6379, else Debian's if it is there)
   --library DIR        measure another checkout of nestjs-backie
+  --beside DIR         measure a second checkout as well, as the queue backie-beside
   --cpu-prof DIR       write a CPU profile of each process, for Chrome's developer tools; it slows them down
   --statements         load pg_stat_statements and report the statements that took most of the time
   --list               name workloads and queues
@@ -35,6 +36,7 @@ export function readOptions(args) {
       'pg-bin': { type: 'string' },
       'redis-bin': { type: 'string' },
       library: { type: 'string' },
+      beside: { type: 'string' },
       'cpu-prof': { type: 'string' },
       statements: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
@@ -53,6 +55,7 @@ export function readOptions(args) {
     pgBin: values['pg-bin'],
     redisBin: values['redis-bin'],
     library: values.library,
+    beside: values.beside,
     cpuProf: values['cpu-prof'],
     statements: values.statements,
     list: values.list,

@@ -81,6 +81,9 @@ export const targets = [
   target('must', 'W11: slots busy', '≥', 95, (of) => of('W11.busy'), ' %'),
   target('must', 'W11: the least busy process, of an equal share', '≥', 80, (of) => of('W11.fairness'), ' %'),
   target('aim', 'W11: slots busy', '≥', 98, (of) => of('W11.busy'), ' %'),
+  ...['W1.10', 'W1.100', 'W2', 'W3.20k', 'W3.100k'].map((row) =>
+    target('must', `${row}: the checkout beside it`, '≥', 0.97, (of) => of(row) / of(row, 'backie-beside')),
+  ),
   target('must', 'memory above the bare app', '≤', 25, (of) => of('memory.rss'), ' MB'),
   target('aim', 'memory above the bare app', '≤', 15, (of) => of('memory.rss'), ' MB'),
   target('must', 'start above the bare app', '≤', 150, (of) => of('start.first'), ' ms'),
