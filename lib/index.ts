@@ -9,7 +9,9 @@ export { CatchUp } from './engine/schedule.js';
 export type { Schedule, ScheduleDefinition } from './engine/schedule.js';
 export { ScheduleStore } from './engine/schedule-store.js';
 export type { DueSchedules, PutOutcome } from './engine/schedule-store.js';
-export { RetentionMode, TaskState } from './engine/task.js';
+export { RetentionMode } from './engine/retention.js';
+export type { Retention, RetentionTime, RetentionTimes } from './engine/retention.js';
+export { TaskState } from './engine/task.js';
 export type {
   AttemptOutcome,
   ClaimedTask,

@@ -3,16 +3,8 @@ import { GroupCommit } from './engine/group-commit.js';
 import { delay } from './engine/delay.js';
 import { isInstance } from './engine/is-instance.js';
 import { BackieError } from './errors/backie.error.js';
-import {
-  type ClaimedTask,
-  keeps,
-  RetentionMode,
-  type Enqueued,
-  type NewTask,
-  type Stored,
-  type Task,
-  TaskState,
-} from './engine/task.js';
+import { type ClaimedTask, type Enqueued, type NewTask, type Stored, type Task, TaskState } from './engine/task.js';
+import { keepMs, type Retention } from './engine/retention.js';
 import type { PageRequest, TaskCounts, TaskFilter, TaskPage, TaskStore } from './engine/task-store.js';
 import type { WorkerPool } from './engine/worker-pool.js';
 import { UnknownTaskError } from './errors/configuration.errors.js';
@@ -172,7 +164,7 @@ export class TaskQueue {
   async cancel(id: string): Promise<boolean> {
     return this.asking('cancel a task', async () => {
       const task = await this.store.find(id);
-      const outcome = await this.store.cancel(id, (queue) => keeps(this.retentionOf(queue), TaskState.cancelled));
+      const outcome = await this.store.cancel(id, (queue) => keepMs(this.retentionOf(queue), TaskState.cancelled));
       // A running one is told of by the process that runs it.
       if (task && outcome === 'cancelled') this.events.emit('cancelled', { id, name: task.name, queue: task.queue });
       return outcome !== 'notLive';
@@ -362,7 +354,7 @@ export class TaskQueue {
     });
   }
 
-  private retentionOf(queue: string): RetentionMode {
+  private retentionOf(queue: string): Retention {
     return this.options.queues.find(({ name }) => name === queue)?.retention ?? this.options.retention;
   }
 }

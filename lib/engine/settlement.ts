@@ -1,8 +1,9 @@
 import { UnrecoverableTaskError } from '../errors/execution.errors.js';
 import { type Backoff, backoffMs } from './backoff.js';
 import { isInstance } from './is-instance.js';
+import { keepMs, type Retention } from './retention.js';
 import { storedError } from './stored-error.js';
-import { type AttemptOutcome, type ClaimedTask, keeps, type RetentionMode } from './task.js';
+import type { AttemptOutcome, ClaimedTask } from './task.js';
 import type { AttemptReport, Settlement } from './task-store.js';
 
 /** How an attempt ended. */
@@ -21,7 +22,7 @@ export type Outcome =
 export interface SettlementRules {
   readonly maxRetries: number;
   readonly backoff: Backoff;
-  readonly retention: RetentionMode;
+  readonly retention: Retention;
   /** A number in [0, 1), for the jitter. */
   readonly random: () => number;
 }
@@ -35,7 +36,8 @@ export function settle(
   const { id, queue, claimSeq } = task;
   // Spelt out: it is made for every task, and a spread takes longer than all the rest here.
   if (outcome.kind === 'returned') {
-    return { kind: 'finish', id, queue, claimSeq, state: 'done', keep: keeps(rules.retention, 'done'), attempt: null };
+    const staysMs = keepMs(rules.retention, 'done');
+    return { kind: 'finish', id, queue, claimSeq, state: 'done', keepMs: staysMs, attempt: null };
   }
   const claim = { id, queue, claimSeq };
   switch (outcome.kind) {
@@ -45,13 +47,13 @@ export function settle(
       return { ...claim, kind: 'release' };
     case 'cancelled': {
       const attempt = report(task, 'cancelled', outcome.error);
-      return { ...claim, kind: 'finish', state: 'cancelled', keep: keeps(rules.retention, 'cancelled'), attempt };
+      return { ...claim, kind: 'finish', state: 'cancelled', keepMs: keepMs(rules.retention, 'cancelled'), attempt };
     }
     case 'threw':
     case 'timedOut': {
       const attempt = report(task, outcome.kind === 'timedOut' ? 'timedOut' : 'failed', outcome.error);
       if (isInstance(outcome.error, UnrecoverableTaskError) || task.retries >= rules.maxRetries) {
-        return { ...claim, kind: 'finish', state: 'failed', keep: keeps(rules.retention, 'failed'), attempt };
+        return { ...claim, kind: 'finish', state: 'failed', keepMs: keepMs(rules.retention, 'failed'), attempt };
       }
       return { ...claim, kind: 'retry', delayMs: delay(task, outcome.error, rules), attempt };
     }

@@ -1,6 +1,6 @@
 import type { Backoff } from './backoff.js';
 import type { CurrentTask } from './current-task.js';
-import type { RetentionMode } from './task.js';
+import type { Retention } from './retention.js';
 
 /** Calls the user's handler for one attempt. */
 export type TaskHandler = (payload: unknown, task: CurrentTask) => unknown;
@@ -21,7 +21,7 @@ export interface QueueDefinition {
   readonly name: string;
   readonly concurrency: number;
   readonly pollIntervalMs: number;
-  readonly retention: RetentionMode;
+  readonly retention: Retention;
   /** Milliseconds for tasks that name no timeout of their own. */
   readonly executionTimeoutMs: number;
 }

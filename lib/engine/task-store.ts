@@ -7,8 +7,8 @@ export type Settlement = SettledClaim &
     | {
         readonly kind: 'finish';
         readonly state: FinishedState;
-        /** Whether the finished task stays in the database. */
-        readonly keep: boolean;
+        /** For how many milliseconds the finished task stays: null when it does not, Infinity for ever. */
+        readonly keepMs: number | null;
         readonly attempt: AttemptReport | null;
       }
     | { readonly kind: 'retry'; readonly delayMs: number; readonly attempt: AttemptReport }
@@ -110,8 +110,8 @@ export interface RescueRequest {
   readonly leaseMs: number;
   /** A task that was held by this many workers when they died fails as quarantined. */
   readonly maxCrashes: number;
-  /** Queues whose failed tasks do not stay in the database. */
-  readonly removeFailedOf: readonly string[];
+  /** For how many milliseconds failed tasks stay, by queue, as `keepMs` of a settlement; of all others, for ever. */
+  readonly keepFailedMs: ReadonlyMap<string, number | null>;
 }
 
 export interface RescuedTask {
@@ -222,8 +222,12 @@ export abstract class TaskStore {
   abstract find(id: string): Promise<Task | null>;
   abstract list(filter: TaskFilter, page: PageRequest): Promise<TaskPage>;
   abstract counts(queue?: string): Promise<TaskCounts>;
-  /** Ends a ready task; asks the worker of a running one. */
-  abstract cancel(id: string, keep: (queue: string) => boolean): Promise<CancelOutcome>;
+  /**
+   * Ends a ready task; asks the worker of a running one.
+   *
+   * @param keepMs For how many milliseconds the cancelled task stays, as `keepMs` of a settlement.
+   */
+  abstract cancel(id: string, keepMs: (queue: string) => number | null): Promise<CancelOutcome>;
   /**
    * Puts a failed or cancelled task back to its queue with all its retries.
    *

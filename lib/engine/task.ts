@@ -18,29 +18,6 @@ export type TaskState = (typeof TaskState)[keyof typeof TaskState];
 /** A state from which only `TaskQueue.retry` leads on. */
 export type FinishedState = Exclude<TaskState, 'ready' | 'running'>;
 
-/** Which finished tasks stay in the database. */
-export const RetentionMode = {
-  /** Every finished task stays. */
-  keepAll: 'keepAll',
-  /** No finished task stays. */
-  removeAll: 'removeAll',
-  /** Done tasks go; failed and cancelled ones stay. The default. */
-  removeDone: 'removeDone',
-} as const;
-export type RetentionMode = (typeof RetentionMode)[keyof typeof RetentionMode];
-
-/** Whether a task that ends in `state` stays in the database. */
-export function keeps(retention: RetentionMode, state: FinishedState): boolean {
-  switch (retention) {
-    case 'keepAll':
-      return true;
-    case 'removeAll':
-      return false;
-    case 'removeDone':
-      return state !== 'done';
-  }
-}
-
 /** An error as it is stored with a failed attempt: text only, at most 8 KiB, never the payload. */
 export interface StoredError {
   readonly name: string;

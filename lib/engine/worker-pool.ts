@@ -6,6 +6,7 @@ import { LeaseHolder } from './lease-holder.js';
 import { LoopWatch, tickMs } from './loop-watch.js';
 import { QueueWorker } from './queue-worker.js';
 import { Rescuer } from './rescuer.js';
+import { keepMs } from './retention.js';
 import { Scheduler, type Scheduling } from './scheduler.js';
 import { Settler } from './settler.js';
 import { Suspects } from './suspects.js';
@@ -242,7 +243,7 @@ export class WorkerPool {
       {
         leaseMs: this.options.leaseMs,
         maxCrashes: this.options.maxCrashes,
-        removeFailedOf: this.options.queues.filter((queue) => queue.retention === 'removeAll').map(({ name }) => name),
+        keepFailedMs: new Map(this.options.queues.map(({ name, retention }) => [name, keepMs(retention, 'failed')])),
       },
       this.reporter,
       failed,

@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 import type { Backoff } from '../engine/backoff.js';
-import type { RetentionMode } from '../engine/task.js';
+import type { Retention } from '../engine/retention.js';
 import type { TaskStore } from '../engine/task-store.js';
 import type { PostgresOptions } from '../typeorm/connection-options.js';
 import type { MigrationMode } from '../typeorm/migrate.js';
@@ -13,8 +13,11 @@ export interface QueueOptions {
   readonly concurrency?: number;
   /** How often to look for due tasks when nothing wakes the worker, in milliseconds. @default 1_000 */
   readonly pollIntervalMs?: number;
-  /** Which finished tasks stay in the database. @default 'removeDone' */
-  readonly retention?: RetentionMode;
+  /**
+   * Which finished tasks stay in the database: a mode, or how long by state, `{ done?, failed?, cancelled? }`, each a
+   * number of milliseconds (at most ten years), 'none' or 'forever'. @default 'removeDone'
+   */
+  readonly retention?: Retention;
   /** How many milliseconds an attempt may take when its task names no timeout. @default 120_000 */
   readonly executionTimeoutMs?: number;
 }
@@ -27,7 +30,8 @@ export interface BackieDefaults {
   readonly priority?: number;
   readonly concurrency?: number;
   readonly pollIntervalMs?: number;
-  readonly retention?: RetentionMode;
+  /** Of queues that do not say otherwise, and of those that are not configured here. @default 'removeDone' */
+  readonly retention?: Retention;
 }
 
 /** The options of `BackieModule.forRoot` and of what `forRootAsync` gives. */

@@ -182,17 +182,19 @@ export class MemoryTaskStore extends TaskStore {
 
   async find(id: string): Promise<Task | null> {
     this.assertOpen();
-    const task = this.tasks.get(id);
+    const task = this.present(id);
     return task ? asTask(task) : null;
   }
 
   async list(filter: TaskFilter, page: PageRequest): Promise<TaskPage> {
     this.assertOpen();
+    this.tasks.prune(this.now());
     return pageOf(this.tasks.all(), filter, page);
   }
 
   async counts(queue?: string): Promise<TaskCounts> {
     this.assertOpen();
+    this.tasks.prune(this.now());
     const counts = { ready: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
     for (const task of this.tasks.all()) {
       if (queue === undefined || task.queue === queue) counts[task.state] += 1;
@@ -200,15 +202,15 @@ export class MemoryTaskStore extends TaskStore {
     return counts;
   }
 
-  async cancel(id: string, keep: (queue: string) => boolean): Promise<CancelOutcome> {
+  async cancel(id: string, keepMs: (queue: string) => number | null): Promise<CancelOutcome> {
     this.assertOpen();
     const task = this.tasks.get(id);
     if (task?.state === 'ready') {
-      this.tasks.finish(task, 'cancelled', keep(task.queue), this.now());
+      this.tasks.finish(task, 'cancelled', keepMs(task.queue), this.now());
       return 'cancelled';
     }
     if (task?.state === 'running') {
-      task.cancelRequest = { keep: keep(task.queue) };
+      task.cancelRequest = { keepMs: keepMs(task.queue) };
       this.hints.cancel(id);
       return 'requested';
     }
@@ -217,7 +219,7 @@ export class MemoryTaskStore extends TaskStore {
 
   async retry(id: string): Promise<boolean> {
     this.assertOpen();
-    const task = this.tasks.get(id);
+    const task = this.present(id);
     if (task?.state !== 'failed' && task?.state !== 'cancelled') return false;
     const holder = this.tasks.keyHolder(task);
     if (holder !== undefined) throw new UniqueKeyTakenError(id, holder);
@@ -230,7 +232,7 @@ export class MemoryTaskStore extends TaskStore {
 
   async remove(id: string): Promise<boolean> {
     this.assertOpen();
-    const task = this.tasks.get(id);
+    const task = this.present(id);
     if (!task || task.state === 'running') return false;
     this.tasks.delete(task);
     return true;
@@ -251,13 +253,19 @@ export class MemoryTaskStore extends TaskStore {
     return [...this.paused];
   }
 
+  /** A finished task whose time is over is as good as gone. */
+  private present(id: string): StoredTask | undefined {
+    const task = this.tasks.get(id);
+    return task && task.keptUntil > this.now() ? task : undefined;
+  }
+
   private apply(task: StoredTask, settlement: Settlement): void {
     const now = this.now();
     if ('attempt' in settlement && settlement.attempt) appendAttempt(task, settlement.attempt, now);
     if (settlement.kind === 'finish') {
-      this.tasks.finish(task, settlement.state, settlement.keep, now);
+      this.tasks.finish(task, settlement.state, settlement.keepMs, now);
     } else if (task.cancelRequest) {
-      this.tasks.finish(task, 'cancelled', task.cancelRequest.keep, now);
+      this.tasks.finish(task, 'cancelled', task.cancelRequest.keepMs, now);
     } else if (settlement.kind === 'retry' || settlement.kind === 'snooze') {
       task.claimedAhead = false;
       if (settlement.kind === 'retry') task.retries += 1;
@@ -270,7 +278,7 @@ export class MemoryTaskStore extends TaskStore {
   }
 
   /** Null: the task was to be cancelled, so the death of its worker has ended it. */
-  private rescueOne(task: StoredTask, { maxCrashes, removeFailedOf }: RescueRequest): RescuedTask | null {
+  private rescueOne(task: StoredTask, { maxCrashes, keepFailedMs }: RescueRequest): RescuedTask | null {
     const now = this.now();
     if (!task.claimedAhead) task.crashes += 1;
     const wish = task.cancelRequest;
@@ -278,10 +286,11 @@ export class MemoryTaskStore extends TaskStore {
     const error = quarantined ? { error: quarantine(task) } : {};
     if (!task.claimedAhead) appendAttempt(task, { number: task.attempt, outcome: 'crashed', ...error }, now);
     if (wish) {
-      this.tasks.finish(task, 'cancelled', wish.keep, now);
+      this.tasks.finish(task, 'cancelled', wish.keepMs, now);
       return null;
     }
-    if (quarantined) this.tasks.finish(task, 'failed', !removeFailedOf.includes(task.queue), now);
+    const keepMs = keepFailedMs.get(task.queue);
+    if (quarantined) this.tasks.finish(task, 'failed', keepMs === undefined ? Infinity : keepMs, now);
     else this.tasks.makeReady(task, task.scheduledAt);
     const { id, name, queue, attempt, crashes } = task;
     return { id, name, queue, attempt, crashes, quarantined };

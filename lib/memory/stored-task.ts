@@ -36,9 +36,11 @@ export interface StoredTask extends HeapItem {
   scheduledAt: number;
   startedAt: number | null;
   finishedAt: number | null;
+  /** Until when a finished one stays; Infinity for ever. */
+  keptUntil: number;
   attempts: StoredAttempt[];
-  /** Somebody wants the running task cancelled, and has said whether it is to stay then. */
-  cancelRequest: { readonly keep: boolean } | null;
+  /** Somebody wants the running task cancelled, and has said how long it is to stay then. */
+  cancelRequest: { readonly keepMs: number | null } | null;
 }
 
 interface StoredAttempt {
@@ -71,6 +73,7 @@ export function newStoredTask(task: NewTask, now: number): StoredTask {
     scheduledAt: dueTime(task, now),
     startedAt: null,
     finishedAt: null,
+    keptUntil: Infinity,
     attempts: [],
     cancelRequest: null,
     place: -1,

@@ -64,21 +64,33 @@ export class TaskTable {
     task.scheduledAt = scheduledAt;
     task.workerId = null;
     task.finishedAt = null;
+    task.keptUntil = Infinity;
     this.enter(task);
   }
 
-  finish(task: StoredTask, state: FinishedState, keep: boolean, now: number): void {
+  finish(task: StoredTask, state: FinishedState, keepMs: number | null, now: number): void {
     this.leave(task);
     task.state = state;
     task.workerId = null;
     task.finishedAt = now;
     task.cancelRequest = null;
-    if (!keep) this.rows.delete(task.id);
+    if (keepMs === null) {
+      this.rows.delete(task.id);
+      return;
+    }
+    task.keptUntil = now + keepMs;
   }
 
   delete(task: StoredTask): void {
     this.leave(task);
     this.rows.delete(task.id);
+  }
+
+  /** Forgets the finished tasks whose time is over. @returns How many. */
+  prune(now: number): number {
+    const before = this.rows.size;
+    for (const { id, keptUntil } of this.rows.values()) if (keptUntil <= now) this.rows.delete(id);
+    return before - this.rows.size;
   }
 
   private hold(task: StoredTask, workerId: string, ahead: boolean, now: number): void {

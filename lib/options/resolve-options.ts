@@ -1,6 +1,6 @@
 import { Backoff } from '../engine/backoff.js';
 import { defaultMaxPayloadBytes } from '../engine/payload.js';
-import { RetentionMode } from '../engine/task.js';
+import { type Retention, RetentionMode } from '../engine/retention.js';
 import type { QueueDefinition } from '../engine/task-definition.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import type { BackieModuleOptions } from '../interfaces/backie-module-options.interface.js';
@@ -20,6 +20,7 @@ import {
 } from './checks.js';
 import { maxRetries, priority, timeoutMs } from './check-task-options.js';
 import { defaultSchema } from '../typeorm/identifiers.js';
+import { checkRetention, retention } from './check-retention.js';
 import { defaultInstance } from './instance.js';
 
 /** The module's options, checked, with every default in its place. */
@@ -37,7 +38,7 @@ export interface ResolvedOptions {
   readonly maxCrashes: number;
   readonly maxPayloadBytes: number;
   /** Of queues that are not configured here. */
-  readonly retention: RetentionMode;
+  readonly retention: Retention;
   readonly task: {
     readonly maxRetries: number;
     readonly backoff: Backoff;
@@ -47,7 +48,7 @@ export interface ResolvedOptions {
 
 const concurrency = integer(1, 100_000);
 const pollIntervalMs = milliseconds(10, maxTimerMs);
-const retention = oneOf(...Object.values(RetentionMode));
+
 const interval = milliseconds(100, maxTimerMs);
 
 const connectionCheck: Check = (value) =>
@@ -105,6 +106,7 @@ export function resolveOptions(options: BackieModuleOptions, instance: string): 
   checkName("BackieModule's name", instance, maxNameLength);
   checkOptions('BackieModule', options, moduleChecks);
   checkOptions("BackieModule's defaults", options.defaults ?? {}, defaultChecks);
+  checkRetention("BackieModule's defaults", options.defaults?.retention);
   checkOptions("BackieModule's embedded", options.embedded ?? {}, { dataDir: name(4_096) });
   const leaseMs = options.leaseMs ?? 30_000;
   const heartbeatMs = options.heartbeatMs ?? Math.min(10_000, leaseMs / 3);
@@ -148,6 +150,7 @@ function resolveQueues({ queues = [], defaults = {} }: BackieModuleOptions): Que
   for (const queue of withDefault) {
     checkOptions("BackieModule's queues", queue, queueChecks);
     checkName("The name of one of BackieModule's queues", queue.name, maxNameLength);
+    checkRetention(`BackieModule's queue ${JSON.stringify(queue.name)}`, queue.retention);
     if (named.has(queue.name)) {
       throw new InvalidOptionsError(`BackieModule: the queue ${JSON.stringify(queue.name)} is configured twice.`);
     }

@@ -22,16 +22,19 @@ export interface TaskRow {
   timeoutMs: number | null;
   createdAt: Date;
   startedAt: Date | null;
-  cancelKeep: boolean | null;
+  /** For how many milliseconds the task stays that is to be cancelled; 0: not at all. */
+  cancelKeepMs: number | null;
   uniqueKey: string | null;
   payload: unknown;
   attempts: TaskAttempt[];
 }
 
 /** A row of `finished_task`: a finished task that is kept. */
-export interface FinishedTaskRow extends Omit<TaskRow, 'workerId' | 'cancelKeep' | 'claimedAhead'> {
+export interface FinishedTaskRow extends Omit<TaskRow, 'workerId' | 'cancelKeepMs' | 'claimedAhead'> {
   state: FinishedState;
   finishedAt: Date;
+  /** Until when it stays; the number Infinity for one that stays for ever. One whose time is over is as good as gone. */
+  keptUntil: Date | number;
 }
 
 /** A row of `worker`: a process that works. */
@@ -110,7 +113,7 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
         ...shared,
         workerId: { type: 'uuid', name: 'worker_id', nullable: true },
         claimedAhead: { type: 'boolean', name: 'claimed_ahead' },
-        cancelKeep: { type: 'boolean', name: 'cancel_keep', nullable: true },
+        cancelKeepMs: { type: 'double precision', name: 'cancel_keep_ms', nullable: true },
       },
     }),
     finishedTask: new EntitySchema<FinishedTaskRow>({
@@ -120,7 +123,8 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
       columns: {
         ...shared,
         state: { type: 'text' },
-        finishedAt: { ...timestamptz, name: 'finished_at', primary: true },
+        finishedAt: { ...timestamptz, name: 'finished_at' },
+        keptUntil: { ...timestamptz, name: 'kept_until', primary: true },
       },
     }),
     worker: new EntitySchema<WorkerRow>({

@@ -47,6 +47,13 @@ function sharesHead(a: NewTask, b: NewTask): boolean {
   );
 }
 
+/** For how many milliseconds a finished task stays, as the statements read it. */
+export function keepValue(keepMs: number | null): number | 'Infinity' {
+  if (keepMs === null) return 0;
+  // JSON knows no Infinity.
+  return keepMs === Infinity ? 'Infinity' : keepMs;
+}
+
 /** The input of `settle`. */
 export function settlementsJson(settlements: readonly Settlement[]): string {
   return `[${settlements.map(settlementJson).join(',')}]`;
@@ -56,13 +63,21 @@ export function settlementJson(settlement: Settlement): string {
   const { id, queue, claimSeq } = settlement;
   switch (settlement.kind) {
     case 'finish':
-      return JSON.stringify([id, queue, claimSeq, settlement.state, settlement.keep, null, settlement.attempt]);
+      return JSON.stringify([
+        id,
+        queue,
+        claimSeq,
+        settlement.state,
+        keepValue(settlement.keepMs),
+        null,
+        settlement.attempt,
+      ]);
     case 'retry':
-      return JSON.stringify([id, queue, claimSeq, null, false, settlement.delayMs, settlement.attempt]);
+      return JSON.stringify([id, queue, claimSeq, null, null, settlement.delayMs, settlement.attempt]);
     case 'snooze':
-      return JSON.stringify([id, queue, claimSeq, null, false, settlement.delayMs, null]);
+      return JSON.stringify([id, queue, claimSeq, null, null, settlement.delayMs, null]);
     case 'release':
-      return JSON.stringify([id, queue, claimSeq, null, false, null, null]);
+      return JSON.stringify([id, queue, claimSeq, null, null, null, null]);
   }
 }
 

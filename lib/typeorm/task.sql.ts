@@ -32,13 +32,22 @@ export function taskSql(schema: string) {
    * the table was empty when it was last vacuumed or analyzed.
    */
   const sameKey = (t: string, i: string) => `${t}."id" = ANY(ARRAY[${i}."id"]) AND ${t}."queue" = ${i}."queue"`;
-  /** The columns that a finished task keeps as they were; its attempts and state are given apart. */
-  const kept = `"id", "queue", "name", "priority", "scheduled_at", "claim_seq", "attempt", "retries", "crashes",
+  /** The columns that a finished task keeps as they were; what else it has is given apart, by `keep`. */
+  const kept = `"id", "queue", "name", "priority", "scheduled_at", "claim_seq", "attempt", "retries",
       "max_retries", "timeout_ms", "created_at", "started_at", "unique_key", "payload"`;
   const millis = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`;
   /** Exact: a double counts the seconds since 1970 to a quarter of a microsecond. */
   const micros = (column: string) => `(date_part('epoch', ${column}) * 1000000)::bigint`;
+  /** Until when a finished task stays: of milliseconds, Infinity being for ever. */
+  const keptUntil = (ms: string) => `CASE WHEN ${ms} = 'Infinity' THEN 'infinity' ELSE ${later(ms)} END`;
   const later = (ms: string) => `now() + ${ms} * interval '1 millisecond'`;
+  /**
+   * Keeps those of the ended tasks in `rows` that stay, by their column "keep_ms": 0 is not at all. Their state, attempts
+   * and crashes are columns of `rows` or values.
+   */
+  const keep = (rows: string, state: string, attempts: string, crashes = '"crashes"') => `
+        INSERT INTO ${finished} (${kept}, "crashes", "state", "attempts", "kept_until")
+        SELECT ${kept}, ${crashes}, ${state}, ${attempts}, ${keptUntil('"keep_ms"')} FROM ${rows} WHERE "keep_ms" > 0`;
   /** Appends an attempt to those of `t`; `report` is a jsonb of its number, outcome and error. */
   const withAttempt = (report: string) => `
       (CASE WHEN jsonb_array_length(t."attempts") >= ${rememberedAttempts} THEN t."attempts" - 0 ELSE t."attempts" END)
@@ -80,16 +89,20 @@ export function taskSql(schema: string) {
       FROM stored`;
 
   /**
-   * Ends the held tasks of $2 ids, $3 queues, $4 claim numbers. The loop over the sorted input finds each row by its
+   * Ends the held tasks of $2 ids, $3 queues, $4 claim numbers, and what more of the input is asked for. The loop over the sorted input finds each row by its
    * primary key, and so locks them in the order of their ids.
    */
-  const end = `
+  const end = (more = '', names = '') => `
       DELETE FROM ${task} t
       USING (
-        SELECT * FROM unnest($2::uuid[], $3::text[], $4::bigint[]) AS i("id", "queue", "claim_seq") ORDER BY i."id"
+        SELECT * FROM unnest($2::uuid[], $3::text[], $4::bigint[]${more}) AS i("id", "queue", "claim_seq"${names})
+        ORDER BY i."id"
       ) i
       WHERE ${sameKey('t', 'i')}
         AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`;
+
+  /** Whether a finished task's time is not over yet: those whose time is over are as good as gone. */
+  const stays = '"kept_until" > now()';
 
   /** The columns of a claimed task, in the order of `claimedTask`. */
   const claimed = `t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries",
@@ -259,28 +272,29 @@ export function taskSql(schema: string) {
       RETURNING ${claimed}`,
 
     /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. */
-    settleRemoved: `${end} RETURNING t."id"`,
+    settleRemoved: `${end()} RETURNING t."id"`,
 
-    /** The same for tasks that are done at their last attempt and stay. */
+    /** The same for tasks that are done at their last attempt and stay, $5 for how many milliseconds. */
     settleKept: `
-      WITH ended AS (${end} RETURNING t.*)
-      INSERT INTO ${finished} (${kept}, "state", "attempts") SELECT ${kept}, 'done', "attempts" FROM ended
+      WITH ended AS (${end(', $5::float8[]', ', "keep_ms"')} RETURNING t.*, i."keep_ms")
+      ${keep('ended', `'done'`, '"attempts"')}
       RETURNING "id"`,
 
     /**
-     * $1 worker, $2: a JSON array of [id, queue, claimSeq, state or null, keep, retryInMs or null, attempt or null]. A
-     * state ends the task; without one it goes back: as a retry when it has an attempt to report, for later when it has
+     * $1 worker, $2: a JSON array of [id, queue, claimSeq, state or null, keepMs, retryInMs or null, attempt or
+     * null]. A state ends the task, which stays for keepMs (0: not at all, 'Infinity': for ever); without one it goes back: as a retry when it has an attempt to report, for later when it has
      * a delay, else as if never claimed. A wish to cancel that came meanwhile ends what would go back.
      */
     settle: `
       WITH input AS MATERIALIZED (
         SELECT (e->>0)::uuid AS "id", e->>1 AS "queue", (e->>2)::bigint AS "claim_seq", e->>3 AS "state",
-          (e->>4)::boolean AS "keep", (e->>5)::float8 AS "retry_in", nullif(e->6, 'null') AS "report"
+          (e->>4)::float8 AS "keep_ms", (e->>5)::float8 AS "retry_in", nullif(e->6, 'null') AS "report"
         FROM jsonb_array_elements($2::jsonb) e ORDER BY 1
       ), held AS MATERIALIZED (
         SELECT t."id", t."queue", i."retry_in", i."report" IS NOT NULL AS "retried",
-          CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN 'cancelled' ELSE i."state" END AS "end",
-          CASE WHEN i."state" IS NULL AND t."cancel_keep" IS NOT NULL THEN t."cancel_keep" ELSE i."keep" END AS "keep",
+          CASE WHEN i."state" IS NULL AND t."cancel_keep_ms" IS NOT NULL THEN 'cancelled' ELSE i."state" END AS "end",
+          CASE WHEN i."state" IS NULL AND t."cancel_keep_ms" IS NOT NULL THEN t."cancel_keep_ms"
+            ELSE i."keep_ms" END AS "keep_ms",
           CASE WHEN i."report" IS NULL THEN t."attempts" ELSE ${withAttempt('i."report"')} END AS "history"
         FROM input i JOIN ${task} t ON ${sameKey('t', 'i')}
         WHERE t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"
@@ -288,10 +302,8 @@ export function taskSql(schema: string) {
       ), ended AS (
         DELETE FROM ${task} t USING held
         WHERE ${sameKey('t', 'held')} AND held."end" IS NOT NULL
-        RETURNING t.*, held."end", held."keep", held."history"
-      ), kept AS (
-        INSERT INTO ${finished} (${kept}, "state", "attempts")
-        SELECT ${kept}, "end", "history" FROM ended WHERE "keep"
+        RETURNING t.*, held."end", held."keep_ms", held."history"
+      ), kept AS (${keep('ended', '"end"', '"history"')}
       ), back AS (
         UPDATE ${task} t
         SET "worker_id" = NULL, "claimed_ahead" = false, "attempts" = held."history",
@@ -324,7 +336,7 @@ export function taskSql(schema: string) {
 
     /** $1 worker; by task_running. */
     holdings: `
-      SELECT "id", "queue", "claim_seq", "cancel_keep" IS NOT NULL FROM ${task} WHERE "worker_id" = $1::uuid`,
+      SELECT "id", "queue", "claim_seq", "cancel_keep_ms" IS NOT NULL FROM ${task} WHERE "worker_id" = $1::uuid`,
 
     /** $1 queue. By task_ready, one look for each priority that is in use. */
     nextDue: `
@@ -345,7 +357,8 @@ export function taskSql(schema: string) {
       ) n`,
 
     /**
-     * $1 lease in ms, $2 most crashes, $3 queues that keep no failed task, $4 limit.
+     * $1 lease in ms, $2 most crashes, $3 for how many milliseconds failed tasks stay, as JSON by queue
+     * (0: not at all, 'Infinity', and of all others: for ever), $4 limit.
      *
      * The worker's row is deleted in the same statement that takes its tasks: a renewal that is under way is waited
      * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
@@ -374,11 +387,11 @@ export function taskSql(schema: string) {
         ORDER BY r."id" LIMIT $4
       ), held AS MATERIALIZED (
         SELECT t."id", t."queue", c."crashed",
-          CASE WHEN t."cancel_keep" IS NOT NULL THEN 'cancelled' WHEN c."crashed" >= $2 THEN 'failed' END AS "end",
-          coalesce(t."cancel_keep", NOT t."queue" = ANY($3::text[])) AS "keep",
+          CASE WHEN t."cancel_keep_ms" IS NOT NULL THEN 'cancelled' WHEN c."crashed" >= $2 THEN 'failed' END AS "end",
+          coalesce(t."cancel_keep_ms", ($3::jsonb ->> t."queue")::float8, 'Infinity') AS "keep_ms",
           CASE WHEN t."claimed_ahead" THEN t."attempts" ELSE ${withAttempt(`
             jsonb_build_object('number', t."attempt", 'outcome', 'crashed') || CASE
-              WHEN c."crashed" >= $2 AND t."cancel_keep" IS NULL THEN jsonb_build_object('error', jsonb_build_object(
+              WHEN c."crashed" >= $2 AND t."cancel_keep_ms" IS NULL THEN jsonb_build_object('error', jsonb_build_object(
                 'name', 'QuarantinedError',
                 'message', 'Task "' || t."name" || '" ' || t."id" || ' was held by ' || c."crashed" ||
                   ' workers when they died; it is not tried again. Find out what it does to its process, then retry it.'))
@@ -390,10 +403,8 @@ export function taskSql(schema: string) {
       ), ended AS (
         DELETE FROM ${task} t USING held
         WHERE ${sameKey('t', 'held')} AND held."end" IS NOT NULL
-        RETURNING t.*, held."end", held."keep", held."history", held."crashed"
-      ), kept AS (
-        INSERT INTO ${finished} (${kept}, "state", "attempts")
-        SELECT ${kept.replace('"crashes"', '"crashed"')}, "end", "history" FROM ended WHERE "keep"
+        RETURNING t.*, held."end", held."keep_ms", held."history", held."crashed"
+      ), kept AS (${keep('ended', '"end"', '"history"', '"crashed"')}
       ), back AS (
         UPDATE ${task} t
         SET "worker_id" = NULL, "crashes" = held."crashed", "attempts" = held."history"
@@ -415,19 +426,17 @@ export function taskSql(schema: string) {
     /** $1 id. */
     queueOf: `SELECT "queue" FROM ${task} WHERE "id" = $1::uuid`,
 
-    /** $1 id, $2 queue, $3 whether the cancelled task stays. */
+    /** $1 id, $2 queue, $3 for how many milliseconds the cancelled task stays (0: not at all). */
     cancel: `
       WITH live AS MATERIALIZED (
         SELECT "id", "queue", "worker_id" FROM ${task} WHERE "id" = $1::uuid AND "queue" = $2 FOR UPDATE
       ), ended AS (
         DELETE FROM ${task} t USING live
         WHERE ${sameKey('t', 'live')} AND live."worker_id" IS NULL
-        RETURNING t.*
-      ), kept AS (
-        INSERT INTO ${finished} (${kept}, "state", "attempts")
-        SELECT ${kept}, 'cancelled', "attempts" FROM ended WHERE $3::boolean
+        RETURNING t.*, $3::float8 AS "keep_ms"
+      ), kept AS (${keep('ended', `'cancelled'`, '"attempts"')}
       ), asked AS (
-        UPDATE ${task} t SET "cancel_keep" = $3::boolean FROM live
+        UPDATE ${task} t SET "cancel_keep_ms" = $3::float8 FROM live
         WHERE ${sameKey('t', 'live')} AND live."worker_id" IS NOT NULL
         RETURNING t."id"
       )
@@ -437,7 +446,7 @@ export function taskSql(schema: string) {
     /** $1 id. Its unique key may be taken meanwhile: that is an error, and the finished row stays. */
     retry: `
       WITH gone AS (
-        DELETE FROM ${finished} WHERE "id" = $1::uuid AND "state" IN ('failed', 'cancelled') RETURNING *
+        DELETE FROM ${finished} WHERE "id" = $1::uuid AND "state" IN ('failed', 'cancelled') AND ${stays} RETURNING *
       ), back AS (
         INSERT INTO ${task} ("id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
           "created_at", "started_at", "unique_key", "payload", "attempts")
@@ -460,7 +469,7 @@ export function taskSql(schema: string) {
       WITH live AS (
         DELETE FROM ${task} WHERE "id" = $1::uuid AND "worker_id" IS NULL RETURNING 1
       ), past AS (
-        DELETE FROM ${finished} WHERE "id" = $1::uuid RETURNING 1
+        DELETE FROM ${finished} WHERE "id" = $1::uuid AND ${stays} RETURNING 1
       )
       SELECT ((SELECT count(*) FROM live) + (SELECT count(*) FROM past))::int AS "removed"`,
 
@@ -485,7 +494,8 @@ export function taskSql(schema: string) {
       SELECT CASE WHEN "worker_id" IS NULL THEN 'ready' ELSE 'running' END AS "state", count(*)::float8 AS "count"
       FROM ${task} WHERE $1::text IS NULL OR "queue" = $1 GROUP BY 1
       UNION ALL
-      SELECT "state", count(*)::float8 FROM ${finished} WHERE $1::text IS NULL OR "queue" = $1 GROUP BY 1`,
+      SELECT "state", count(*)::float8 FROM ${finished}
+      WHERE ($1::text IS NULL OR "queue" = $1) AND ${stays} GROUP BY 1`,
 
     /**
      * $1 limit, $2 the id after which the page begins or null, $3 queue, $4 name, $5 states, $6 unique key; each null
@@ -499,7 +509,7 @@ export function taskSql(schema: string) {
            AND ($4::text IS NULL OR "name" = $4) AND ($5::text[] IS NULL OR "state" = ANY($5))
            AND ($6::text IS NULL OR "unique_key" = $6)
          ORDER BY "id" ${order} LIMIT $1)`;
-      return `SELECT * FROM (${half(liveRow, task)} UNION ALL ${half(finishedRow, finished)}) both_halves
+      return `SELECT * FROM (${half(liveRow, task)} UNION ALL ${half(finishedRow, `${finished} WHERE ${stays}`)}) both_halves
         ORDER BY "id" ${order} LIMIT $1`;
     },
 
@@ -507,7 +517,7 @@ export function taskSql(schema: string) {
     find: `
       SELECT ${liveRow} FROM ${task} WHERE "id" = $1::uuid
       UNION ALL
-      SELECT ${finishedRow} FROM ${finished} WHERE "id" = $1::uuid`,
+      SELECT ${finishedRow} FROM ${finished} WHERE "id" = $1::uuid AND ${stays}`,
 
     listen: `LISTEN "${channelOf(schema)}"`,
   };

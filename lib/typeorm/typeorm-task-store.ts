@@ -36,7 +36,7 @@ import { PostgresLease } from './postgres-lease.js';
 import { PostgresNotifier } from './postgres-notifier.js';
 import { Permits } from './permits.js';
 import { Producer } from './producer.js';
-import { settlementsJson, shownTask, text } from './task-row.js';
+import { keepValue, settlementsJson, shownTask, text } from './task-row.js';
 import { scheduleSql } from './schedule.sql.js';
 import { taskSql } from './task.sql.js';
 import type { TextRow } from './text-query.js';
@@ -155,10 +155,7 @@ export class TypeOrmTaskStore extends TaskStore {
     if (settlements.some(({ kind }) => kind !== 'finish')) this.claimer.gaveBack();
     const settled = new Map<string, TaskState>();
     for (const [statement, own] of byStatement(settlements)) {
-      const values =
-        statement === 'settle'
-          ? [settlementsJson(own)]
-          : [own.map(({ id }) => id), own.map(({ queue }) => queue), own.map(({ claimSeq }) => String(claimSeq))];
+      const values = statement === 'settle' ? [settlementsJson(own)] : endedValues(statement, own);
       // Only what `settle` writes may have come out otherwise than as done.
       for (const [id, state] of await this.run(statement, [workerId, ...values])) {
         settled.set(text(id), (state as TaskState | undefined) ?? 'done');
@@ -180,10 +177,11 @@ export class TypeOrmTaskStore extends TaskStore {
     return row?.[0] == null ? null : Number(row[0]);
   }
 
-  async rescue({ leaseMs, maxCrashes, removeFailedOf }: RescueRequest): Promise<readonly RescuedTask[]> {
+  async rescue({ leaseMs, maxCrashes, keepFailedMs }: RescueRequest): Promise<readonly RescuedTask[]> {
     const rescued: RescuedTask[] = [];
+    const keep = Object.fromEntries([...keepFailedMs].map(([queue, keepMs]) => [queue, keepValue(keepMs)]));
     for (let found = rescueLimit; found === rescueLimit;) {
-      const rows = await this.run('rescue', [leaseMs, maxCrashes, removeFailedOf, rescueLimit]);
+      const rows = await this.run('rescue', [leaseMs, maxCrashes, JSON.stringify(keep), rescueLimit]);
       // What somebody wanted cancelled ends so, and is no longer anybody's to rescue. No row at all has no id.
       rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));
       found = rows.length;
@@ -232,12 +230,12 @@ export class TypeOrmTaskStore extends TaskStore {
     return counts;
   }
 
-  async cancel(id: string, keep: (queue: string) => boolean): Promise<CancelOutcome> {
+  async cancel(id: string, keepMs: (queue: string) => number | null): Promise<CancelOutcome> {
     if (!isUuid(id)) return 'notLive';
     const [found] = await this.run('queueOf', [id]);
     if (!found) return 'notLive';
     const queue = text(found[0]);
-    const [row] = await this.run('cancel', [id, queue, keep(queue)]);
+    const [row] = await this.run('cancel', [id, queue, keepValue(keepMs(queue))]);
     if (Number(row?.[0]) > 0) return 'cancelled';
     return Number(row?.[1]) > 0 ? 'requested' : 'notLive';
   }
@@ -326,7 +324,20 @@ function namedStatements(schema: string) {
 /** Most tasks simply end; what happens to the others is decided row by row. */
 function statementOf(settlement: Settlement): 'settleRemoved' | 'settleKept' | 'settle' {
   if (settlement.kind !== 'finish' || settlement.state !== 'done' || settlement.attempt) return 'settle';
-  return settlement.keep ? 'settleKept' : 'settleRemoved';
+  return settlement.keepMs === null ? 'settleRemoved' : 'settleKept';
+}
+
+/** The input of those by which tasks simply end. */
+function endedValues(statement: 'settleRemoved' | 'settleKept', settlements: readonly Settlement[]): unknown[] {
+  const values: unknown[] = [
+    settlements.map(({ id }) => id),
+    settlements.map(({ queue }) => queue),
+    settlements.map(({ claimSeq }) => String(claimSeq)),
+  ];
+  if (statement === 'settleKept') {
+    values.push(settlements.map((settlement) => keepValue(settlement.kind === 'finish' ? settlement.keepMs : null)));
+  }
+  return values;
 }
 
 function byStatement(settlements: readonly Settlement[]): Map<ReturnType<typeof statementOf>, Settlement[]> {

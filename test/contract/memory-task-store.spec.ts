@@ -109,11 +109,11 @@ describe('MemoryTaskStore by itself', () => {
     clock.now += 89_999;
     await store.enqueue([newTask({ queue: 'q' })]);
     expect(await store.claim({ workerId: lease.workerId, queue: 'q', names, limit: 1 })).toHaveLength(1);
-    expect(await store.rescue({ leaseMs: 0, maxCrashes: 3, removeFailedOf: [] })).toEqual([]);
+    expect(await store.rescue({ leaseMs: 0, maxCrashes: 3, keepFailedMs: new Map() })).toEqual([]);
     clock.now += 1;
     lease.sustain(90_000);
     expect(lease.remainingMs()).toBe(0);
-    expect(await store.rescue({ leaseMs: 0, maxCrashes: 3, removeFailedOf: [] })).toHaveLength(1);
+    expect(await store.rescue({ leaseMs: 0, maxCrashes: 3, keepFailedMs: new Map() })).toHaveLength(1);
     await store.close();
   });
 
@@ -136,7 +136,7 @@ describe('MemoryTaskStore by itself', () => {
     expect(await heardBy(() => store.settle(lease.workerId, [retried]))).toBe(1);
     await claim();
     clock.now += mortal.leaseMs;
-    expect(await heardBy(() => store.rescue({ leaseMs: 0, maxCrashes: 3, removeFailedOf: [] }))).toBe(1);
+    expect(await heardBy(() => store.rescue({ leaseMs: 0, maxCrashes: 3, keepFailedMs: new Map() }))).toBe(1);
     expect(new Set(hints.map((hint) => JSON.stringify(hint)))).toEqual(new Set(['{"kind":"wake","queue":"q"}']));
     await store.close();
   });
@@ -197,7 +197,7 @@ describe('MemoryTaskStore by itself', () => {
       if (!claimed) break;
       if (claimed.priority > last) throw new Error('Claimed out of order.');
       last = claimed.priority;
-      drained += (await store.settle(workerId, [finish(claimed, { keep: false })])).size;
+      drained += (await store.settle(workerId, [finish(claimed, { keepMs: null })])).size;
     }
     expect(drained).toBe(100_000);
     expect(await store.counts()).toEqual({ ready: 0, running: 0, done: 0, failed: 0, cancelled: 0 });

@@ -34,8 +34,8 @@ import { describeTaskStoreModel } from './task-store.model.js';
 
 export type { TaskStoreUnderTest } from './task-store.fixtures.js';
 
-const keep = (): boolean => true;
-const drop = (): boolean => false;
+const keep = (): number => Infinity;
+const drop = (): null => null;
 /** Long ago, so that tasks are due, in a known order. */
 const dueAt = (ms: number) => ({ at: new Date(1_700_000_000_000 + ms) });
 
@@ -86,12 +86,12 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
     };
     const settle = async (worker: Lease, ...settlements: Settlement[]): Promise<string[]> =>
       [...(await store.settle(worker.workerId, settlements)).keys()].toSorted();
-    const rescue = async (options: { maxCrashes?: number; removeFailedOf?: readonly string[] } = {}) =>
-      (await store.rescue({ leaseMs: 0, maxCrashes: 3, removeFailedOf: [], ...options })).filter(
+    const rescue = async (options: { maxCrashes?: number; keepFailedMs?: ReadonlyMap<string, number | null> } = {}) =>
+      (await store.rescue({ leaseMs: 0, maxCrashes: 3, keepFailedMs: new Map(), ...options })).filter(
         (rescued) => rescued.queue === queue,
       );
     /** Claims the only due task with a worker that dies of it, and has it rescued. */
-    const crash = async (options?: { maxCrashes?: number; removeFailedOf?: readonly string[] }) => {
+    const crash = async (options?: { maxCrashes?: number; keepFailedMs?: ReadonlyMap<string, number | null> }) => {
       const worker = await lease(mortal);
       const claimed = await claimOne(worker);
       await subject.expireLease(worker.workerId);
@@ -683,7 +683,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           const taken = claims.flat();
           expect(new Set(ids(taken)).size).toBe(taken.length);
           await Promise.all(
-            claims.map((claimed, i) => settle(workers[i], ...claimed.map((one) => finish(one, { keep: false })))),
+            claims.map((claimed, i) => settle(workers[i], ...claimed.map((one) => finish(one, { keepMs: null })))),
           );
           for (const id of suspects) await store.remove(id);
         });
@@ -697,9 +697,9 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         const [done, gone, failed, failedGone, cancelled, back, again, stale] = await claim(worker);
         const settled = await store.settle(worker.workerId, [
           finish(done),
-          finish(gone, { keep: false }),
+          finish(gone, { keepMs: null }),
           finish(failed, { state: 'failed' }),
-          finish(failedGone, { state: 'failed', keep: false }),
+          finish(failedGone, { state: 'failed', keepMs: null }),
           finish(cancelled, { state: 'cancelled' }),
           release(back),
           retry(again, hourMs),
@@ -730,7 +730,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           retry(retried, 0),
           release(released),
           finish(done),
-          finish(gone, { keep: false }),
+          finish(gone, { keepMs: null }),
         ]);
         expect(settled).toEqual(
           new Map([
@@ -759,7 +759,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         async (state) => {
           const worker = await lease();
           const id = await add();
-          expect(await settle(worker, finish(await claimOne(worker), { state, keep: false }))).toEqual([id]);
+          expect(await settle(worker, finish(await claimOne(worker), { state, keepMs: null }))).toEqual([id]);
           expect(await store.find(id)).toBeNull();
           expect(await store.counts(queue)).toEqual({ ready: 0, running: 0, done: 0, failed: 0, cancelled: 0 });
         },
@@ -889,7 +889,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         const worker = await lease();
         const id = await add();
         const claimed = await claimOne(worker);
-        await store.cancel(id, () => true);
+        await store.cancel(id, () => Infinity);
         const states = await store.settle(worker.workerId, [snooze(claimed, hourMs)]);
         expect(states).toEqual(new Map([[id, 'cancelled']]));
         expect(await store.find(id)).toMatchObject({ state: 'cancelled' });
@@ -910,7 +910,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         const settled = await settle(
           worker,
           release(back),
-          finish(gone, { keep: false }),
+          finish(gone, { keepMs: null }),
           retry(again, 0),
           finish(done),
           finish(failed, { state: 'failed', attempt: { number: 1, outcome: 'failed' } }),
@@ -932,7 +932,9 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         const worker = await lease();
         await store.enqueue(Array.from({ length: 1_000 }, () => task()));
         const claimed = await claim(worker, 1_000);
-        const settlements = claimed.map((one, i) => (i % 2 ? finish(one, { keep: i % 3 === 0 }) : retry(one, hourMs)));
+        const settlements = claimed.map((one, i) =>
+          i % 2 ? finish(one, { keepMs: i % 3 === 0 ? Infinity : null }) : retry(one, hourMs),
+        );
         expect(await settle(worker, ...settlements)).toEqual(claimed.map(({ id }) => id).toSorted());
         expect(await store.counts(queue)).toMatchObject({ ready: 500, running: 0 });
       });
@@ -973,7 +975,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
     describe('fencing', () => {
       const kinds: readonly (readonly [string, (stale: Claim) => Settlement])[] = [
         ['finish', (stale) => finish(stale)],
-        ['finish without keeping', (stale) => finish(stale, { keep: false })],
+        ['finish without keeping', (stale) => finish(stale, { keepMs: null })],
         ['retry', (stale) => retry(stale, 0)],
         ['release', (stale) => release(stale)],
       ];
@@ -1125,6 +1127,113 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
       });
     });
 
+    describe('a finished task that stays for a time', () => {
+      const ends: [title: string, (forMs: number | null) => Promise<string>][] = [
+        [
+          'is done',
+          async (keepMs) => {
+            const id = await add();
+            const worker = await lease();
+            await settle(worker, finish(await claimOne(worker), { keepMs }));
+            return id;
+          },
+        ],
+        [
+          'failed',
+          async (keepMs) => {
+            const id = await add();
+            const worker = await lease();
+            const attempt = { number: 1, outcome: 'failed' } as const;
+            await settle(worker, finish(await claimOne(worker), { state: 'failed', keepMs, attempt }));
+            return id;
+          },
+        ],
+        [
+          'was cancelled while it was ready',
+          async (keepMs) => {
+            const id = await add();
+            await store.cancel(id, () => keepMs);
+            return id;
+          },
+        ],
+        [
+          'was cancelled while it ran',
+          async (keepMs) => {
+            const id = await add();
+            const worker = await lease();
+            const claimed = await claimOne(worker);
+            await store.cancel(id, () => keepMs);
+            await settle(worker, retry(claimed, 0));
+            return id;
+          },
+        ],
+        [
+          'was cancelled while its worker died',
+          async (keepMs) => {
+            const id = await add();
+            const worker = await lease(mortal);
+            await claimOne(worker);
+            await store.cancel(id, () => keepMs);
+            await subject.expireLease(worker.workerId);
+            await rescue();
+            return id;
+          },
+        ],
+        [
+          'is quarantined',
+          async (keepMs) => {
+            const id = await add();
+            await crash({ maxCrashes: 1, keepFailedMs: new Map([[queue, keepMs]]) });
+            return id;
+          },
+        ],
+      ];
+
+      it.each(ends)('and %s is there until its time is over', async (_, end) => {
+        const id = await end(2 * hourMs);
+        const { state } = await found(id);
+        await subject.passTime(queue, hourMs);
+        expect(await store.find(id)).toMatchObject({ id, state });
+        expect(await store.counts(queue)).toMatchObject({ [state]: 1 });
+        await subject.passTime(queue, hourMs);
+        expect(await store.find(id)).toBeNull();
+      });
+
+      it.each(ends)('and %s is there for ever when it is to stay for ever', async (_, end) => {
+        const id = await end(Infinity);
+        await subject.passTime(queue, 1_000 * hourMs);
+        await found(id);
+      });
+
+      it.each(ends)('and %s is not there when it is not to stay', async (_, end) => {
+        expect(await store.find(await end(null))).toBeNull();
+      });
+
+      it('is neither listed, counted, retried nor removed once its time is over', async () => {
+        const [gone, stays] = [await add(), await add()];
+        await store.cancel(gone, () => hourMs);
+        await store.cancel(stays, () => 2 * hourMs);
+        await subject.passTime(queue, hourMs);
+        expect(await store.retry(gone)).toBe(false);
+        expect(await store.remove(gone)).toBe(false);
+        expect(await listIds({ queue })).toEqual([stays]);
+        expect(await store.counts(queue)).toMatchObject({ ready: 0, cancelled: 1 });
+        expect(await store.find(gone)).toBeNull();
+      });
+
+      it('stays for a new time each time that it ends', async () => {
+        const id = await add();
+        await store.cancel(id, () => hourMs);
+        expect(await store.retry(id)).toBe(true);
+        await subject.passTime(queue, 3 * hourMs);
+        await store.cancel(id, () => 2 * hourMs);
+        await subject.passTime(queue, hourMs);
+        expect(await found(id)).toMatchObject({ state: 'cancelled' });
+        await subject.passTime(queue, hourMs);
+        expect(await store.find(id)).toBeNull();
+      });
+    });
+
     describe('rescue', () => {
       it('gives the tasks of a dead worker back and writes the crash down', async () => {
         const id = await add();
@@ -1224,14 +1333,20 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
 
       it('forgets a quarantined task of a queue that does not keep its failed tasks', async () => {
         const id = await add();
-        const { rescued } = await crash({ maxCrashes: 1, removeFailedOf: ['another', queue] });
+        const { rescued } = await crash({
+          maxCrashes: 1,
+          keepFailedMs: new Map([
+            ['another', null],
+            [queue, null],
+          ]),
+        });
         expect(rescued).toMatchObject([{ id, quarantined: true }]);
         expect(await store.find(id)).toBeNull();
       });
 
       it('keeps a quarantined task of every other queue', async () => {
         const id = await add();
-        await crash({ maxCrashes: 1, removeFailedOf: [`${queue}-other`] });
+        await crash({ maxCrashes: 1, keepFailedMs: new Map([[`${queue}-other`, null]]) });
         expect(await found(id)).toMatchObject({ state: 'failed' });
       });
 
@@ -1263,7 +1378,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
 
       it('forgets a ready task when its queue does not keep it', async () => {
         const id = await add();
-        const asked = vi.fn<(queue: string) => boolean>(() => false);
+        const asked = vi.fn<(queue: string) => number | null>(() => null);
         expect(await store.cancel(id, asked)).toBe('cancelled');
         expect(asked).toHaveBeenCalledWith(queue);
         expect(await store.find(id)).toBeNull();
@@ -1687,7 +1802,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           finish(claimed[0]),
           finish(claimed[1], { state: 'failed' }),
           finish(claimed[2], { state: 'cancelled' }),
-          finish(claimed[3], { keep: false }),
+          finish(claimed[3], { keepMs: null }),
           retry(claimed[4], hourMs),
         );
         expect(await store.counts(queue)).toEqual({ ready: 2, running: 1, done: 1, failed: 1, cancelled: 1 });
@@ -1828,7 +1943,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           () => closed.settle(held.workerId, [release({ id: uuid(), queue, claimSeq: 1 })]),
           () => closed.holdings(held.workerId),
           () => closed.nextDueMs(queue),
-          () => closed.rescue({ leaseMs: 0, maxCrashes: 3, removeFailedOf: [] }),
+          () => closed.rescue({ leaseMs: 0, maxCrashes: 3, keepFailedMs: new Map() }),
           () => closed.find(uuid()),
           () => closed.list({}, {}),
           () => closed.counts(),

@@ -11,7 +11,7 @@ export interface TaskStoreUnderTest {
    * minute by it: those that are to live on are longer than that.
    */
   expireLease(workerId: string): Promise<void>;
-  /** Lets time pass for the tasks of a queue and the leases of its workers, at once. */
+  /** Lets time pass for the tasks of a queue, live and finished, and the leases of its workers, at once. */
   passTime(queue: string, ms: number): Promise<void>;
   dispose(): Promise<void>;
   /** Whether calls that are made at once run in parallel, so that repeating a race is worth its while. */
@@ -52,9 +52,9 @@ export function leaseOf(
 
 export function finish(
   { id, queue, claimSeq }: Claim,
-  how: Partial<Pick<Extract<Settlement, { kind: 'finish' }>, 'state' | 'keep' | 'attempt'>> = {},
+  how: Partial<Pick<Extract<Settlement, { kind: 'finish' }>, 'state' | 'keepMs' | 'attempt'>> = {},
 ): Settlement {
-  return { kind: 'finish', id, queue, claimSeq, state: 'done', keep: true, attempt: null, ...how };
+  return { kind: 'finish', id, queue, claimSeq, state: 'done', keepMs: Infinity, attempt: null, ...how };
 }
 
 export function retry(claim: Claim & { readonly attempt?: number }, delayMs: number, message = 'failed'): Settlement {

@@ -254,7 +254,8 @@ class World {
     const claim = { id, queue: this.queue, attempt, claimSeq: task.claimSeq - (stale ? 1 : 0) };
     if (kind === 'release') return release(claim);
     if (kind === 'retry') return retry(claim, delayMs);
-    return finish(claim, { state, keep, attempt: state === 'failed' ? { number: attempt, outcome: 'failed' } : null });
+    const report = state === 'failed' ? ({ number: attempt, outcome: 'failed' } as const) : null;
+    return finish(claim, { state, keepMs: keep ? Infinity : null, attempt: report });
   }
 
   private applySettlement(task: ModelTask, { kind, state, keep, delayMs }: How): void {
@@ -285,8 +286,8 @@ class World {
   }
 
   private async rescue(maxCrashes: number, removeFailed: boolean): Promise<void> {
-    const removeFailedOf = removeFailed ? [this.queue] : [];
-    const rescued = await this.store.rescue({ leaseMs: 0, maxCrashes, removeFailedOf });
+    const keepFailedMs = new Map([[this.queue, removeFailed ? null : Infinity]]);
+    const rescued = await this.store.rescue({ leaseMs: 0, maxCrashes, keepFailedMs });
     if (!this.lapsed) return expect(rescued.filter(({ queue }) => queue === this.queue)).toEqual([]);
     const [dying] = this.workers;
     const { workerId } = dying;
@@ -311,7 +312,7 @@ class World {
 
   private async cancel(id: string, keep: boolean): Promise<void> {
     const state = this.tasks.get(id)?.state;
-    const outcome = await this.store.cancel(id, () => keep);
+    const outcome = await this.store.cancel(id, () => (keep ? Infinity : null));
     if (state === 'ready') {
       expect(outcome).toBe('cancelled');
       this.end(id, 'cancelled', keep);

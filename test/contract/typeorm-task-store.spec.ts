@@ -37,10 +37,12 @@ describeTaskStore('TypeOrmTaskStore', async () => {
         `UPDATE ${schema}.task SET scheduled_at = scheduled_at - ${ago} WHERE queue = $1 AND scheduled_at > now()`,
         [queue, ms],
       );
-      await client.query(`UPDATE ${schema}.worker SET lease_until = lease_until - ${ago} WHERE queues ? $1`, [
-        queue,
-        ms,
-      ]);
+      for (const move of [
+        `worker SET lease_until = lease_until - ${ago} WHERE queues ? $1`,
+        `finished_task SET kept_until = kept_until - ${ago} WHERE queue = $1 AND kept_until < 'infinity'`,
+      ]) {
+        await client.query(`UPDATE ${schema}.${move}`, [queue, ms]);
+      }
     },
     dispose: () => store.close(),
     racing: true,
@@ -84,7 +86,7 @@ it('takes nobody for dead for one lease after the start of PostgreSQL', async ()
   ]);
   // Everything that the other tests have left behind would be rescued as well.
   const rescue = async (leaseMs: number) =>
-    (await store.rescue({ leaseMs, maxCrashes: 3, removeFailedOf: [] })).map(({ id }) => id);
+    (await store.rescue({ leaseMs, maxCrashes: 3, keepFailedMs: new Map() })).map(({ id }) => id);
   const { rows } = await client.query<{ up: number }>(
     `SELECT (extract(epoch FROM now() - pg_postmaster_start_time()) * 1000)::float8 AS up`,
   );

@@ -33,7 +33,7 @@ describe('Interleavings of claim, settle and rescue', () => {
   const workerOf = (store: TypeOrmTaskStore, lost?: () => void) => leaseOf(store, [queue], mortal, lost);
   const claim = (store: TypeOrmTaskStore, { workerId }: Lease, limit = 10) =>
     store.claim({ workerId, queue, names, limit, startNow: limit });
-  const rescue = (store: TypeOrmTaskStore) => store.rescue({ leaseMs: 0, maxCrashes: 9, removeFailedOf: [] });
+  const rescue = (store: TypeOrmTaskStore) => store.rescue({ leaseMs: 0, maxCrashes: 9, keepFailedMs: new Map() });
   const expire = ({ workerId }: Lease) =>
     world().gates.sql(`UPDATE backie.worker SET lease_until = now() - interval '1 s' WHERE id = $1`, [workerId]);
 
@@ -170,7 +170,9 @@ describe('Interleavings of claim, settle and rescue', () => {
     const { one, other, gates } = world();
     const { lease, claimed } = await claimedByOne(9);
     await crowd();
-    const settlements = claimed.toSorted((a, b) => (a.id < b.id ? -1 : 1)).map((task) => finish(task, { keep: false }));
+    const settlements = claimed
+      .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+      .map((task) => finish(task, { keepMs: null }));
     const middle = await gates.hold(`SELECT FROM backie.task WHERE id = $1 FOR UPDATE`, [settlements[4].id]);
     const settling = [one.settle(lease.workerId, settlements), other.settle(lease.workerId, settlements.toReversed())];
     await Promise.all([gates.blocked('one'), gates.blocked('other')]);
@@ -185,7 +187,7 @@ describe('Interleavings of claim, settle and rescue', () => {
     const { one, other, gates } = world();
     const { lease, claimed } = await claimedByOne();
     const gate = await gates.close('other:UPDATE:task');
-    const cancelling = other.cancel(claimed[0].id, () => true);
+    const cancelling = other.cancel(claimed[0].id, () => Infinity);
     await gate.reached();
     const settling = one.settle(lease.workerId, [retry(claimed[0], 0)]);
     await gates.blocked('one');

@@ -36,7 +36,27 @@ const timeouts = { good: [1, 1.5, maxTimerMs], bad: [...notNumbers, 0, 0.5, maxT
 const priorities = { good: [-32_768, 0, 32_767], bad: [...notNumbers, -32_769, 32_768, 0.5] };
 const concurrencies = { good: [1, 100_000], bad: [...notNumbers, 0, 100_001, 1.5] };
 const polls = { good: [10, maxTimerMs], bad: [...notNumbers, 9, maxTimerMs + 1] };
-const retentions = { good: ['keepAll', 'removeAll', 'removeDone'], bad: ['removedone', 'none', null, 1] };
+const retentions = {
+  good: [
+    'keepAll',
+    'removeAll',
+    'removeDone',
+    {},
+    { done: 1, failed: 'forever', cancelled: 'none' },
+    { failed: 3_653 * 86_400_000, done: undefined },
+  ],
+  bad: [
+    'removedone',
+    'none',
+    null,
+    1,
+    [],
+    ['keepAll'],
+    ...[0, -1, '1', 'keepAll', null, Number.NaN, Infinity, 3_653 * 86_400_000 + 1, {}].map((done) => ({ done })),
+    { ready: 1 },
+    { Done: 1 },
+  ],
+};
 const backoffs = {
   good: [Backoff.none(), Backoff.fixed(1), Backoff.linear(1), Backoff.exponential(), () => 1],
   bad: [1_000, 'exponential', null, {}, { kind: 'never' }],

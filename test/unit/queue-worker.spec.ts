@@ -507,7 +507,7 @@ describe('a queue worker', () => {
     it('tells that it is cancelled, not retried, when a wish to cancel has overtaken its retry', async () => {
       const handler = deferred();
       const { recorder, ref, store, find, claim, worker } = await run(() => handler.promise);
-      expect(await store.cancel(ref.id, () => true)).toBe('requested');
+      expect(await store.cancel(ref.id, () => Infinity)).toBe('requested');
       handler.reject(new Error('no'));
       await ticks();
       await vi.advanceTimersByTimeAsync(500);
@@ -523,7 +523,7 @@ describe('a queue worker', () => {
 
     it('tells that it is cancelled when it was to go back at a shutdown', async () => {
       const { recorder, ref, store, worker } = await run(forever);
-      await store.cancel(ref.id, () => true);
+      await store.cancel(ref.id, () => Infinity);
       await worker.stop();
       worker.interrupt();
       await worker.finished();
@@ -662,7 +662,7 @@ describe('a queue worker', () => {
       worker.wake();
       await vi.advanceTimersByTimeAsync(10);
       expect(worker.prefetched).toBe(2);
-      await store.cancel(tasks[1]!.id, () => true);
+      await store.cancel(tasks[1]!.id, () => Infinity);
       worker.cancel({ id: tasks[1]!.id, queue: 'default', claimSeq: 1 });
       await ticks();
       expect(worker.prefetched).toBe(1);

@@ -5,7 +5,7 @@ import { QuarantinedError } from '../../lib/errors/execution.errors.js';
 import { deferred, isSettled, Recorder } from './engine.fixtures.js';
 
 const everyMs = 10_000;
-const request: RescueRequest = { leaseMs: 30_000, maxCrashes: 3, removeFailedOf: [] };
+const request: RescueRequest = { leaseMs: 30_000, maxCrashes: 3, keepFailedMs: new Map() };
 
 function rescued(fields: Partial<RescuedTask> = {}): RescuedTask {
   return { id: 'id', name: 'work', queue: 'mail', attempt: 1, crashes: 1, quarantined: false, ...fields };

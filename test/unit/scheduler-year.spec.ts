@@ -209,7 +209,7 @@ it('has exactly one task for each tick of a year, whatever processes crash', { t
           queue,
           claimSeq,
           state: 'done' as const,
-          keep: false,
+          keepMs: null,
           attempt: null,
         })),
       );

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Backoff } from '../../lib/engine/backoff.js';
 import { type Outcome, settle, type SettlementRules } from '../../lib/engine/settlement.js';
-import type { FinishedState, RetentionMode } from '../../lib/engine/task.js';
+import type { RetentionMode } from '../../lib/engine/retention.js';
+import type { FinishedState } from '../../lib/engine/task.js';
 import {
   LeaseLostError,
   TaskCancelledError,
@@ -82,9 +83,25 @@ describe('a settlement', () => {
         break;
       case 'finish':
         expect(row.follows).toBe(settlement.state);
-        expect(settlement.keep).toBe(kept[row.retention][settlement.state]);
+        expect(settlement.keepMs).toBe(kept[row.retention][settlement.state] ? Infinity : null);
         expect(settlement.attempt?.outcome ?? null).toBe(row.recorded);
     }
+  });
+
+  it('says for how long the task stays, by the state in which it ends', () => {
+    const retention = { done: 5_000, failed: 'none', cancelled: 7_000 } as const;
+    const keepMs = (ended: Settled, how: SettlementRules['retention']) => {
+      const settlement = settle(claimedTask({ retries: 3 }), ended, rules({ retention: how }));
+      return settlement.kind === 'finish' ? settlement.keepMs : undefined;
+    };
+    const endings: Settled[] = [
+      { kind: 'returned' },
+      { kind: 'threw', error: new Error('no') },
+      { kind: 'cancelled', error: cancel },
+    ];
+    expect(endings.map((one) => keepMs(one, retention))).toEqual([5_000, null, 7_000]);
+    expect(endings.map((one) => keepMs(one, {}))).toEqual([null, Infinity, Infinity]);
+    expect(endings.map((one) => keepMs(one, { done: 'forever' }))).toEqual([Infinity, Infinity, Infinity]);
   });
 
   it('records the error of the attempt', () => {
@@ -118,7 +135,7 @@ describe('a settlement', () => {
         }
         if (settlement.kind === 'finish') {
           expect(settlement.state === 'done').toBe(ended.kind === 'returned');
-          expect(settlement.keep).toBe(kept[retention][settlement.state]);
+          expect(settlement.keepMs).toBe(kept[retention][settlement.state] ? Infinity : null);
         }
       }),
     );

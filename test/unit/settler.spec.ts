@@ -8,7 +8,7 @@ type Settle = TaskStore['settle'];
 
 const claim = (id: string) => ({ id, queue: 'default', claimSeq: 1 });
 const done = (id: string): Settlement => {
-  return { ...claim(id), kind: 'finish', state: 'done', keep: false, attempt: null };
+  return { ...claim(id), kind: 'finish', state: 'done', keepMs: null, attempt: null };
 };
 const release = (id: string): Settlement => ({ ...claim(id), kind: 'release' });
 const states = (...ids: string[]) => new Map(ids.map((id) => [id, 'done' as TaskState]));
@@ -117,8 +117,8 @@ describe('a settler', () => {
       'ready',
       { ...claim('a'), kind: 'retry', delayMs: 5, attempt: { number: 1, outcome: 'failed', error: undefined } },
     ],
-    ['failed', { ...claim('a'), kind: 'finish', state: 'failed', keep: true, attempt: null }],
-    ['cancelled', { ...claim('a'), kind: 'finish', state: 'cancelled', keep: false, attempt: null }],
+    ['failed', { ...claim('a'), kind: 'finish', state: 'failed', keepMs: Infinity, attempt: null }],
+    ['cancelled', { ...claim('a'), kind: 'finish', state: 'cancelled', keepMs: null, attempt: null }],
   ])('answers %s, as was asked for, when only the first try can have written it', async (state, settlement) => {
     settle.mockRejectedValueOnce(new TransientError('lost reply')).mockResolvedValueOnce(new Map());
     const verdict = settler.settle(lease, settlement);

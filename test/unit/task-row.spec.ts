@@ -78,20 +78,20 @@ describe('a settlement', () => {
   it.each<[string, Settlement, unknown[]]>([
     [
       'that is done',
-      { ...claim, kind: 'finish', state: 'done', keep: false, attempt: null },
-      ['id', 'default', 3, 'done', false, null, null],
+      { ...claim, kind: 'finish', state: 'done', keepMs: null, attempt: null },
+      ['id', 'default', 3, 'done', 0, null, null],
     ],
     [
       'that failed',
-      { ...claim, kind: 'finish', state: 'failed', keep: true, attempt },
-      ['id', 'default', 3, 'failed', true, null, attempt],
+      { ...claim, kind: 'finish', state: 'failed', keepMs: Infinity, attempt },
+      ['id', 'default', 3, 'failed', 'Infinity', null, attempt],
     ],
     [
       'to be retried',
       { ...claim, kind: 'retry', delayMs: 250, attempt },
-      ['id', 'default', 3, null, false, 250, attempt],
+      ['id', 'default', 3, null, null, 250, attempt],
     ],
-    ['to be released', { ...claim, kind: 'release' }, ['id', 'default', 3, null, false, null, null]],
+    ['to be released', { ...claim, kind: 'release' }, ['id', 'default', 3, null, null, null, null]],
   ])('%s is written as one JSON array', (_, settlement, row) => {
     expect(JSON.parse(settlementJson(settlement))).toEqual(row);
   });

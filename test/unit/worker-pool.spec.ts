@@ -458,7 +458,7 @@ describe('a worker pool', () => {
   it('finds a cancel whose hint was lost within a second', async () => {
     vi.spyOn(store, 'listen').mockResolvedValue({ live: false, stop: async () => {} });
     const { pool, id, find } = await runningOne(forever);
-    expect(await store.cancel(id, () => true)).toBe('requested');
+    expect(await store.cancel(id, () => Infinity)).toBe('requested');
     await vi.advanceTimersByTimeAsync(1_000);
     expect(recorder.of('cancelled')).toMatchObject([{ id }]);
     expect(await find()).toMatchObject({ state: 'cancelled' });
@@ -467,7 +467,7 @@ describe('a worker pool', () => {
 
   it('cancels at once when the hint comes', async () => {
     const { pool, id } = await runningOne(forever);
-    await store.cancel(id, () => true);
+    await store.cancel(id, () => Infinity);
     await ticks();
     expect(recorder.of('cancelled')).toMatchObject([{ id }]);
     await pool.drain();
@@ -487,16 +487,21 @@ describe('a worker pool', () => {
     await ended(pool);
   });
 
-  it('tells the rescuer which queues keep no failed tasks', async () => {
+  it('tells the rescuer for how long each queue keeps its failed tasks', async () => {
     const rescue = vi.spyOn(store, 'rescue');
     const queues = [
       queueOf(),
       queueOf({ name: 'a', retention: 'removeAll' }),
-      queueOf({ name: 'b', retention: 'removeDone' }),
+      queueOf({ name: 'b', retention: { failed: 5_000 } }),
     ];
     const pool = poolOf([definition(() => {})], { queues, maxCrashes: 7 });
     await pool.start();
-    expect(rescue).toHaveBeenCalledWith({ leaseMs, maxCrashes: 7, removeFailedOf: ['a'] });
+    const keepFailedMs = new Map([
+      ['default', Infinity],
+      ['a', null],
+      ['b', 5_000],
+    ]);
+    expect(rescue).toHaveBeenCalledWith({ leaseMs, maxCrashes: 7, keepFailedMs });
     await pool.drain();
   });
 

@@ -7,10 +7,12 @@ import { readSchemaVersion } from '../schema-version.js';
  *
  * - `task` holds live tasks only, so that it stays small and its indexes hot. A task is ready while `worker_id` is
  *   null. Only the columns in an index cost more than a heap update: keep it that way.
- * - `finished_task` holds finished tasks that are kept. It is partitioned by the time of finishing, so that retention
- *   can drop partitions; rows for which no partition stands go to the default one.
+ * - `finished_task` holds finished tasks that are kept. It is partitioned by the time until which they stay, so that a
+ *   partition whose day is over is dropped whole, whatever was kept for how long. What stays for ever has a partition
+ *   of its own; rows for whose day none stands go to the default one, and are deleted there when their time is over.
  * - `worker` holds one lease a process. `lease_until` is in no index, so renewing it is a HOT update.
  * - `queue` holds what is known of a queue beyond the options: whether it is paused.
+ * - `upkeep` holds who does the work that is done once a day.
  * - `schedule` holds schedules, those that classes declare and those that were made at run time, each with its next tick.
  *
  * Primary and unique keys carry the queue, so that the tables can be distributed by it.
@@ -45,15 +47,15 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "timeout_ms" integer,
           "created_at" timestamptz NOT NULL DEFAULT now(),
           "started_at" timestamptz,
-          "cancel_keep" boolean,
+          "cancel_keep_ms" double precision,
           "unique_key" text,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL DEFAULT '[]',
           CONSTRAINT "task_pkey" PRIMARY KEY ("id", "queue")
         )`);
       await runner.query(
-        `COMMENT ON COLUMN ${s}."task"."cancel_keep" IS ` +
-          `'Set when a running task is to be cancelled: whether the cancelled task stays'`,
+        `COMMENT ON COLUMN ${s}."task"."cancel_keep_ms" IS ` +
+          `'Set when a running task is to be cancelled: for how long the cancelled task stays, 0 being not at all'`,
       );
       await runner.query(`
         CREATE INDEX "task_ready" ON ${s}."task" ("queue", "priority" DESC, "scheduled_at", "id")
@@ -89,13 +91,29 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "created_at" timestamptz NOT NULL,
           "started_at" timestamptz,
           "finished_at" timestamptz NOT NULL DEFAULT now(),
+          "kept_until" timestamptz NOT NULL,
           "unique_key" text,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL,
-          CONSTRAINT "finished_task_pkey" PRIMARY KEY ("id", "queue", "finished_at"),
+          CONSTRAINT "finished_task_pkey" PRIMARY KEY ("id", "queue", "kept_until"),
           CONSTRAINT "finished_task_state" CHECK ("state" IN ('done', 'failed', 'cancelled'))
-        ) PARTITION BY RANGE ("finished_at")`);
+        ) PARTITION BY RANGE ("kept_until")`);
+      await runner.query(`
+        CREATE TABLE ${s}."finished_task_forever" PARTITION OF ${s}."finished_task"
+        FOR VALUES FROM ('infinity') TO (MAXVALUE)`);
       await runner.query(`CREATE TABLE ${s}."finished_task_default" PARTITION OF ${s}."finished_task" DEFAULT`);
+      // Only there are rows looked for by their time.
+      await runner.query(`
+        CREATE INDEX "finished_task_default_kept_until" ON ${s}."finished_task_default" ("kept_until")`);
+      await runner.query(`
+        CREATE TABLE ${s}."upkeep" (
+          "day" date NOT NULL,
+          "job" text NOT NULL,
+          "holder" uuid NOT NULL,
+          "taken_at" timestamptz NOT NULL DEFAULT now(),
+          "finished_at" timestamptz,
+          CONSTRAINT "upkeep_pkey" PRIMARY KEY ("day", "job")
+        )`);
       await runner.query(`
         CREATE TABLE ${s}."worker" (
           "id" uuid NOT NULL,
@@ -139,7 +157,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
     }
 
     async down(runner: QueryRunner): Promise<void> {
-      for (const table of ['schedule', 'queue', 'worker', 'finished_task', 'task']) {
+      for (const table of ['upkeep', 'schedule', 'queue', 'worker', 'finished_task', 'task']) {
         await runner.query(`DROP TABLE ${s}."${table}"`);
       }
     }

@@ -75,8 +75,8 @@ const claimed = (floor: readonly unknown[] = [null, null, null]) => [
 ];
 const settlements = heldIds(100).map((id, i) =>
   i % 2
-    ? [id, 'default', 1, 'failed', true, null, { number: 1 }]
-    : [id, 'default', 1, null, false, 5_000, { number: 1 }],
+    ? [id, 'default', 1, 'failed', 'Infinity', null, { number: 1 }]
+    : [id, 'default', 1, null, 0, 5_000, { number: 1 }],
 );
 const bulk = Array.from({ length: 1_000 }, () => [randomUUID(), null, { orderId: 12_345 }]);
 
@@ -114,7 +114,7 @@ const cases: Case[] = [
   },
   { name: 'holdings', values: [workerId], by: ['task_running'], most: 45 },
   { name: 'nextDue', values: ['default'], by: ['task_ready'], most: 35 },
-  { name: 'rescue', values: [0, 3, [], 1_000], by: ['task_running', 'task_pkey'], most: 2_450 },
+  { name: 'rescue', values: [0, 3, '{}', 1_000], by: ['task_running', 'task_pkey'], most: 2_450 },
 ];
 
 const most = (name: string) => cases.find((one) => one.name === name)!.most;

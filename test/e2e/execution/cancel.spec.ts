@@ -87,7 +87,7 @@ it('finds a wish to cancel by looking, when its notification was lost', async ()
   const { id, reason, tasks, schema, events } = await bootRunning();
   const cancelled = next(events, 'cancelled');
   // The notification is part of the statement, so a wish without one has to be written by hand.
-  await sql(`UPDATE "${schema}"."task" SET "cancel_keep" = true WHERE "id" = $1`, [id]);
+  await sql(`UPDATE "${schema}"."task" SET "cancel_keep_ms" = 'Infinity' WHERE "id" = $1`, [id]);
   expect(await reason).toBeInstanceOf(TaskCancelledError);
   await cancelled;
   expect(await found(tasks, id)).toMatchObject({ state: 'cancelled' });

@@ -61,13 +61,13 @@ export const opposedSettles: Fault = {
       const claimed = await one.claim({ workerId: worker.id, queue: 'q', names: ['x'], limit: batch });
       const settlements = claimed.map(({ id, queue, claimSeq }) => ({
         ...({ id, queue, claimSeq, kind: 'finish', state: 'done', attempt: null } as const),
-        keep: round % 2 === 0,
+        keepMs: round % 2 === 0 ? Infinity : null,
       }));
       const answers = await Promise.all([
         one.settle(worker.id, settlements),
         other.settle(worker.id, settlements.toReversed()),
-        third.rescue({ leaseMs: 0, maxCrashes: 3, removeFailedOf: [] }),
-        ...claimed.slice(0, 20).map(({ id }) => third.cancel(id, () => true)),
+        third.rescue({ leaseMs: 0, maxCrashes: 3, keepFailedMs: new Map() }),
+        ...claimed.slice(0, 20).map(({ id }) => third.cancel(id, () => Infinity)),
       ]);
       settled += answers[0].size + answers[1].size;
     }
