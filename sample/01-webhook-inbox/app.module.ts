@@ -2,9 +2,9 @@ import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { BackieModule } from 'nestjs-backie';
 import { DataSource } from 'typeorm';
-import { DatabaseModule } from './database/database.module.js';
-import { DatabaseServer } from './database/database-server.js';
-import { inboxSchema, openDataSource } from './database/open-data-source.js';
+import { DatabaseModule } from '../shared/database.module.js';
+import { DatabaseServer } from '../shared/database-server.js';
+import { openDataSource } from '../shared/open-data-source.js';
 import { DeliveriesModule } from './deliveries/deliveries.module.js';
 import { Delivery } from './deliveries/delivery.entity.js';
 import { HandlersModule } from './handlers/handlers.module.js';
@@ -17,9 +17,11 @@ import { RepositoryRow } from './read-model/rows/repository-row.entity.js';
 import { ReplayModule } from './replay/replay.module.js';
 import { ReplayRun } from './replay/replay-run.entity.js';
 
+const inboxSchema = 'webhook_inbox';
+
 @Module({
   imports: [
-    DatabaseModule,
+    DatabaseModule.forSample('backie-sample-01'),
     TypeOrmModule.forRootAsync({
       inject: [DatabaseServer],
       useFactory: (server: DatabaseServer) => ({
@@ -30,7 +32,7 @@ import { ReplayRun } from './replay/replay-run.entity.js';
         poolSize: 30,
         entities: [Delivery, RepositoryRow, IssueRow, PullRequestRow, CommentRow, CommitRow, Insight, ReplayRun],
       }),
-      dataSourceFactory: openDataSource,
+      dataSourceFactory: openDataSource(inboxSchema),
     }),
     BackieModule.forRootAsync({
       inject: [DataSource],
