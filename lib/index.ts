@@ -11,7 +11,7 @@ export { ScheduleStore } from './engine/schedule-store.js';
 export type { DueSchedules, PutOutcome } from './engine/schedule-store.js';
 export { RetentionMode } from './engine/retention.js';
 export type { Retention, RetentionTime, RetentionTimes } from './engine/retention.js';
-export { TaskState } from './engine/task.js';
+export { TaskReason, TaskState } from './engine/task.js';
 export type {
   AttemptOutcome,
   ClaimedTask,

@@ -21,7 +21,7 @@ export class TaskEvents {
   readonly snoozed = this.#observe('snoozed');
   /** An attempt failed, and it was the last. */
   readonly failed = this.#observe('failed');
-  /** A task ended on request. */
+  /** A task ended on request, or, with `reason`, because it expired. */
   readonly cancelled = this.#observe('cancelled');
   /** This process took a task from a worker that died. */
   readonly rescued = this.#observe('rescued');

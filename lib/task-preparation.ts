@@ -1,10 +1,12 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import type { NewTask } from './engine/task.js';
+import type { NewTask, UniqueTerms } from './engine/task.js';
 import { encodePayload, payloadKey } from './engine/payload.js';
 import { InvalidOptionsError } from './errors/configuration.errors.js';
 import { PayloadSchemaError } from './errors/payload.errors.js';
 import type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
 import type { EnqueueOptions } from './interfaces/enqueue-options.interface.js';
+import type { UniqueOptions } from './interfaces/unique-options.interface.js';
+import { checkTimes } from './options/check-unique.js';
 import { checkName, maxKeyLength } from './options/checks.js';
 import { newTaskId } from './task-id.js';
 
@@ -27,13 +29,18 @@ export async function prepareTasks(
   maxPayloadBytes: number,
 ): Promise<NewTask[]> {
   if (!Array.isArray(payloads)) throw new InvalidOptionsError('TaskQueue.enqueueMany: payloads must be an array.');
-  const due = dueOf(options);
   const { name, options: declared } = target;
+  const unique = options.unique ?? declared.unique;
+  const expiresInMs = options.expiresInMs ?? declared.expiresInMs;
+  checkTimes(`The task ${JSON.stringify(name)}`, { ...options, unique, expiresInMs });
+  const terms = termsOf(unique, options);
+  const due = debounced(unique) ?? dueOf(options);
   const queue = options.queue ?? declared.queue ?? 'default';
   const priority = options.priority ?? declared.priority ?? target.priority;
   // What is not said here is the business of the process that runs it, which may have changed its mind by then.
   const maxRetries = options.maxRetries ?? null;
   const timeoutMs = options.timeoutMs === undefined ? null : Math.ceil(options.timeoutMs);
+  const expiry = expiresInMs !== undefined && { expiresInMs };
   const { schema } = declared;
   const tasks: NewTask[] = [];
   // While an asynchronous schema is waited for, the caller may use the array for something else.
@@ -41,8 +48,10 @@ export async function prepareTasks(
   for (const payload of given) {
     const valid = schema ? await validated(name, schema, payload) : payload;
     const text = encodePayload(name, valid, maxPayloadBytes);
-    const uniqueKey = options.uniqueKey ?? uniqueKeyOf(target, valid, text);
-    tasks.push({ id: newTaskId(), payload: text, uniqueKey, name, queue, priority, maxRetries, timeoutMs, due });
+    const uniqueKey = options.uniqueKey ?? options.unique?.key ?? uniqueKeyOf(target, valid, text);
+    const task = { id: newTaskId(), payload: text, uniqueKey, name, queue, priority, maxRetries, timeoutMs, due };
+    // Most say neither, and are made by the thousand.
+    tasks.push(terms || expiresInMs !== undefined ? { ...task, ...(terms && { unique: terms }), ...expiry } : task);
   }
   return tasks;
 }
@@ -55,10 +64,29 @@ async function validated(task: string, schema: StandardSchemaV1, payload: unknow
 
 function uniqueKeyOf({ name, options: { unique } }: TaskTarget, payload: unknown, text: string): string | null {
   if (!unique) return null;
-  if (unique === true) return payloadKey(name, text);
-  const key: unknown = unique(payload);
+  const make = typeof unique === 'object' ? unique.key : unique;
+  if (make === true) return payloadKey(name, text);
+  const key: unknown = make(payload);
   checkName(`The unique key that task ${JSON.stringify(name)} makes`, key, maxKeyLength);
   return key as string;
+}
+
+type Unique = BackgroundTaskOptions['unique'] | UniqueOptions<unknown>;
+
+/** Undefined: the key is held by a live task, which is kept. */
+function termsOf(unique: Unique, { delayMs, scheduledAt }: EnqueueOptions): UniqueTerms | undefined {
+  if (typeof unique !== 'object') return undefined;
+  const { scope = 'live', within, onConflict = 'keep' } = unique;
+  if (onConflict === 'debounce') return { scope: 'waiting', windowMs: null, replace: true, movesDue: true };
+  const movesDue = delayMs !== undefined || scheduledAt !== undefined;
+  const replace = onConflict === 'replace';
+  if (within !== undefined) return { scope: 'window', windowMs: within, replace, movesDue };
+  return scope === 'live' && !replace ? undefined : { scope, windowMs: null, replace, movesDue };
+}
+
+function debounced(unique: Unique): NewTask['due'] | undefined {
+  if (typeof unique !== 'object' || unique.onConflict !== 'debounce') return undefined;
+  return { inMs: unique.within ?? 0 };
 }
 
 function dueOf({ delayMs, scheduledAt }: EnqueueOptions): NewTask['due'] {

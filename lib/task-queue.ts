@@ -81,7 +81,8 @@ export class TaskQueue {
    * @param options.manager Enqueue inside this transaction. Without it, the ambient transaction of the module's
    * `dataSource` is joined where a package keeps one (typeorm-transactional, for instance).
    * @param options.delayMs Milliseconds from now until the task is due. @default 0
-   * @returns The task's id, and whether an equal unique task already stood in its place.
+   * @param options.expiresInMs Milliseconds from now: when the task has not started by then, it ends as cancelled.
+   * @returns The task's id, whether an equal unique task already stood in its place, and whether that was replaced.
    * @throws InvalidPayloadError and PayloadSchemaError when the payload cannot be stored; UnknownTaskError for a class
    * that is no task; InvalidOptionsError for a bad option. Nothing has been written then, and the transaction of
    * `manager` is still usable.
@@ -345,10 +346,10 @@ export class TaskQueue {
     let told: NewTask | undefined;
     tasks.forEach((task, index) => {
       const { name, queue, due } = task;
-      const { id, duplicate, handedAt } = results[index] ?? {};
+      const { id, duplicate, replaced, handedAt } = results[index] ?? {};
       if (id === undefined || duplicate === undefined) return;
-      if (observed) this.events.emit('enqueued', { id, name, queue, duplicate });
-      if (duplicate || handedAt !== undefined || (told?.queue === queue && told.due === due)) return;
+      if (observed) this.events.emit('enqueued', { id, name, queue, duplicate, ...(replaced && { replaced }) });
+      if ((duplicate && !replaced) || handedAt !== undefined || (told?.queue === queue && told.due === due)) return;
       told = task;
       this.pool.wake(queue, 'inMs' in due ? due.inMs : due.at.getTime() - Date.now());
     });
@@ -361,7 +362,7 @@ export class TaskQueue {
 
 /** A task as its first claim gave it, for one that was stored as claimed. */
 function firstClaim(task: NewTask, payload: unknown, handedAt: number): ClaimedTask {
-  const { id, name, queue, priority, maxRetries, timeoutMs } = task;
+  const { id, name, queue, priority, maxRetries, timeoutMs, expiresInMs = null } = task;
   return {
     attempt: 1,
     retries: 0,
@@ -376,13 +377,14 @@ function firstClaim(task: NewTask, payload: unknown, handedAt: number): ClaimedT
     payload,
     createdAt: handedAt,
     scheduledAt: handedAt,
+    expiresInMs,
   };
 }
 
 /** What the caller sees: how the store went about it is not its business. */
 function publicResult(stored: Stored | undefined): Enqueued {
   if (!stored) throw new Error('The store gives one result a task.');
-  return { id: stored.id, duplicate: stored.duplicate };
+  return { id: stored.id, duplicate: stored.duplicate, ...(stored.replaced && { replaced: true }) };
 }
 
 function nameOf(task: unknown): string {

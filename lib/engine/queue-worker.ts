@@ -33,6 +33,8 @@ export interface QueueWorkerContext {
 interface Held {
   readonly task: ClaimedTask;
   readonly lease: Lease;
+  /** Monotonic milliseconds until which it may start; never late, since they count from before its claim was sent. */
+  readonly startBy: number;
 }
 
 /** One attempt under way. */
@@ -173,7 +175,7 @@ export class QueueWorker {
       return this.grow();
     }
     // Before what was claimed ahead: it is stored as started.
-    this.waiting.unshift({ task, lease });
+    this.waiting.unshift({ task, lease, startBy: latestStart(task, since) });
     this.take([]);
   }
 
@@ -329,7 +331,7 @@ export class QueueWorker {
       this.abandon(claimed, lease);
       return 0;
     }
-    this.take(claimed.map((task) => ({ task, lease })));
+    this.take(claimed.map((task) => ({ task, lease, startBy: latestStart(task, sentAt) })));
     return claimed.length;
   }
 
@@ -362,16 +364,18 @@ export class QueueWorker {
     if (started > 0) this.waiting.splice(0, started);
   }
 
-  private run({ task, lease }: Held): void {
+  private run(held: Held): void {
+    const { task, lease, startBy } = held;
     const definition = this.tasks.get(task.name);
-    if (!definition) return this.release([{ task, lease }]);
+    // What has expired meanwhile goes back too, to be ended as such.
+    if (!definition || (startBy !== Infinity && performance.now() >= startBy)) return this.release([held]);
     const execution = new Execution(task, {
       maxRetries: task.maxRetries ?? definition.maxRetries,
       timeoutMs: task.timeoutMs ?? definition.timeoutMs ?? this.queue.executionTimeoutMs,
     });
     this.context.starting(execution);
     this.context.reporter.event('started', attemptRef(task));
-    const run: Run = { task, execution, lease };
+    const run: Run = { task, execution, lease, startBy };
     this.runs.set(task.id, run);
     execution.run(definition.handler, (outcome) => this.ended(run, definition, outcome));
   }
@@ -442,6 +446,10 @@ export class QueueWorker {
     }
     return undefined;
   }
+}
+
+function latestStart({ expiresInMs }: ClaimedTask, claimedAt: number): number {
+  return expiresInMs == null ? Infinity : claimedAt + expiresInMs;
 }
 
 /** Spreads processes that started together: between 90 % and 110 %. */

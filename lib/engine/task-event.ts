@@ -1,3 +1,5 @@
+import type { Enqueued, TaskReason } from './task.js';
+
 /** What identifies a task in an event; never its payload. */
 export interface TaskRef {
   readonly id: string;
@@ -20,7 +22,7 @@ export interface Timed {
 /** What happens to tasks in this process, by kind. */
 export interface TaskEventMap {
   /** Stored, and committed as far as this process can know. */
-  enqueued: TaskRef & { readonly duplicate: boolean };
+  enqueued: TaskRef & Pick<Enqueued, 'duplicate' | 'replaced'>;
   /** A handler is about to be called. */
   started: AttemptRef;
   /** The handler returned, and that is recorded. */
@@ -31,8 +33,8 @@ export interface TaskEventMap {
   snoozed: AttemptRef & Timed & { readonly delayMs: number };
   /** The attempt failed, and it was the last. */
   failed: AttemptRef & Timed & { readonly error: unknown };
-  /** Ended on request. */
-  cancelled: TaskRef & Partial<AttemptRef>;
+  /** Ended on request, or, with this reason, since it had not started in time. */
+  cancelled: TaskRef & Partial<AttemptRef> & { readonly reason?: TaskReason };
   /** This process took the task from a worker that died. */
   rescued: AttemptRef & { readonly crashes: number; readonly quarantined: boolean };
   /** The task was held by too many workers when they died: it has failed for good. Told beside `failed`. */

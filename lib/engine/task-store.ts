@@ -1,4 +1,5 @@
 import type { ScheduleStore } from './schedule-store.js';
+import type { TaskRef } from './task-event.js';
 import type { ClaimedTask, FinishedState, NewTask, Stored, Task, TaskAttempt, TaskState } from './task.js';
 
 /** How a claimed task goes on. Each names the claim that it ends, so that a stale one changes nothing. */
@@ -124,6 +125,17 @@ export interface RescuedTask {
   readonly quarantined: boolean;
 }
 
+export interface ExpireRequest {
+  /** For how many milliseconds cancelled tasks stay, by queue, as `keepMs` of a settlement; of all others, for ever. */
+  readonly keepCancelledMs: ReadonlyMap<string, number | null>;
+}
+
+export interface Expiry {
+  readonly expired: readonly TaskRef[];
+  /** Milliseconds until the next task expires that waits now, or null: none will. */
+  readonly nextInMs: number | null;
+}
+
 /** What a store tells its listeners. A hint, never needed: it may be lost, doubled or late. */
 export type StoreHint =
   /** Something is due on this queue in so many milliseconds; without a queue: on any, after a new connection. */
@@ -215,6 +227,12 @@ export abstract class TaskStore {
   abstract nextDueMs(queue: string): Promise<number | null>;
   /** Gives the tasks of dead workers back to their queues; any process may call it at any time. */
   abstract rescue(request: RescueRequest): Promise<readonly RescuedTask[]>;
+
+  /**
+   * Ends tasks as cancelled that have not started by the time that they expire, and forgets windows of unique keys that
+   * are over; any process may call it at any time. No such task is claimed, or holds its key against a new one, meanwhile.
+   */
+  abstract expire(request: ExpireRequest): Promise<Expiry>;
 
   /** Tells of new work until it is stopped. Never throws; polling alone suffices. */
   abstract listen(listener: (hint: StoreHint) => void): Promise<Listening>;

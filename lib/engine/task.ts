@@ -10,7 +10,7 @@ export const TaskState = {
   done: 'done',
   /** Its last attempt failed, or the error was unrecoverable. */
   failed: 'failed',
-  /** Ended on request. */
+  /** Ended on request, or not started before it expired. */
   cancelled: 'cancelled',
 } as const;
 export type TaskState = (typeof TaskState)[keyof typeof TaskState];
@@ -41,6 +41,13 @@ export interface TaskAttempt {
   readonly error?: StoredError;
 }
 
+/** Why a task ended as it did, where its state and its attempts do not say so. */
+export const TaskReason = {
+  /** It was cancelled because it had not started by the time that `expiresInMs` allowed. */
+  expired: 'expired',
+} as const;
+export type TaskReason = (typeof TaskReason)[keyof typeof TaskReason];
+
 /** A task as `TaskQueue.find` and `list` show it. */
 export interface Task<Payload = unknown> {
   /** UUIDv7: sorts by the time of enqueueing. */
@@ -51,7 +58,7 @@ export interface Task<Payload = unknown> {
   readonly payload: Payload;
   /** Higher runs first. */
   readonly priority: number;
-  /** The key that keeps the task unique while it is live, or null. */
+  /** The key that keeps the task unique, or null. */
   readonly uniqueKey: string | null;
   /** How many attempts have started. */
   readonly attempt: number;
@@ -73,8 +80,24 @@ export interface Task<Payload = unknown> {
   /** When its latest attempt started. */
   readonly startedAt: Date | null;
   readonly finishedAt: Date | null;
+  /** When it ends as cancelled unless it has started before, or null: never. */
+  readonly expiresAt: Date | null;
+  /** Why it ended, where its state and its attempts do not say so; else null. */
+  readonly reason: TaskReason | null;
   /** The attempts that did not succeed, oldest first; at most the latest 50. */
   readonly attempts: readonly TaskAttempt[];
+}
+
+/** How a unique key is held, when not simply by a live task that is kept. */
+export interface UniqueTerms {
+  /** For how long: while the task lives, until it is claimed for the first time, or for `windowMs` after the enqueue. */
+  readonly scope: 'live' | 'waiting' | 'window';
+  /** Milliseconds; null for the other scopes. */
+  readonly windowMs: number | null;
+  /** Whether a holder that has not started gets what the new task says. */
+  readonly replace: boolean;
+  /** Whether it gets the new task's due time too. */
+  readonly movesDue: boolean;
 }
 
 /** A task to be stored, checked and encoded. */
@@ -87,8 +110,12 @@ export interface NewTask {
   readonly payload: string;
   readonly priority: number;
   readonly uniqueKey: string | null;
+  /** Of the unique key. Absent: it is held while the task lives, and the holder is kept as it is. */
+  readonly unique?: UniqueTerms;
   readonly maxRetries: number | null;
   readonly timeoutMs: number | null;
+  /** Ends as cancelled when it has not started this many milliseconds after it was stored. Absent: never. */
+  readonly expiresInMs?: number;
   /** Due this many milliseconds from now by the database's clock, or at a fixed time. */
   readonly due: { readonly inMs: number } | { readonly at: Date };
   /**
@@ -100,10 +127,12 @@ export interface NewTask {
 
 /** What became of one task that was to be stored. */
 export interface Enqueued {
-  /** The new task's id, or the id of the live task that holds the unique key. */
+  /** The new task's id, or the id of the task that holds the unique key. */
   readonly id: string;
   /** True when an equal unique task already stood in its place. */
   readonly duplicate: boolean;
+  /** True, beside `duplicate`, when that task had not started and now has the new payload and options; else absent. */
+  readonly replaced?: boolean;
 }
 
 /** What became of one task, as the store tells it. */
@@ -134,4 +163,6 @@ export interface ClaimedTask {
   readonly createdAt: number;
   /** Milliseconds since 1970. */
   readonly scheduledAt: number;
+  /** How many milliseconds after its claim it may still start; absent or null: whenever. */
+  readonly expiresInMs?: number | null;
 }

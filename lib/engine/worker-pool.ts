@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { maxTimerMs } from './delay.js';
 import type { Execution } from './execution.js';
+import { Expirer } from './expirer.js';
 import { Grace } from './grace.js';
 import { LeaseHolder } from './lease-holder.js';
 import { LoopWatch, tickMs } from './loop-watch.js';
@@ -10,7 +11,7 @@ import { keepMs } from './retention.js';
 import { Scheduler, type Scheduling } from './scheduler.js';
 import { Settler } from './settler.js';
 import { Suspects } from './suspects.js';
-import type { ClaimedTask } from './task.js';
+import type { ClaimedTask, FinishedState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { EngineReporter } from './task-event.js';
 import { Audit } from './audit.js';
@@ -80,6 +81,7 @@ export class WorkerPool {
   private settler: Settler | undefined;
   private holder: LeaseHolder | undefined;
   private rescuer: Rescuer | undefined;
+  private expirer: Expirer | undefined;
   private audit: Audit | undefined;
   private scheduler: Scheduler | undefined;
   private listening: Listening | undefined;
@@ -237,19 +239,29 @@ export class WorkerPool {
     this.workers = busy.map((queue) => new QueueWorker(queue, tasks, context));
     this.audit = new Audit(this.store, settler, this.workers, () => holder.lease, failed);
     this.listening = await this.store.listen((hint) => this.take(hint));
+    const keep = (state: FinishedState) =>
+      new Map(this.options.queues.map(({ name, retention }) => [name, keepMs(retention, state)]));
     this.rescuer = new Rescuer(
       this.store,
       this.options.heartbeatMs,
       {
         leaseMs: this.options.leaseMs,
         maxCrashes: this.options.maxCrashes,
-        keepFailedMs: new Map(this.options.queues.map(({ name, retention }) => [name, keepMs(retention, 'failed')])),
+        keepFailedMs: keep('failed'),
       },
       this.reporter,
       failed,
       { answered: () => this.troubles.over(), rescued: (queue) => this.wake(queue) },
     );
     this.rescuer.start();
+    this.expirer = new Expirer(
+      this.store,
+      this.options.heartbeatMs,
+      { keepCancelledMs: keep('cancelled') },
+      this.reporter,
+      failed,
+    );
+    this.expirer.start();
     this.loop = new LoopWatch(this.options.leaseMs, this.reporter);
     this.tick = setInterval(() => this.onTick(), tickMs).unref();
     if (this.scheduling) {
@@ -281,7 +293,8 @@ export class WorkerPool {
     // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
     await within(lastWritesMs, this.leave());
     this.workers = [];
-    this.settler = this.holder = this.rescuer = this.audit = this.scheduler = this.listening = undefined;
+    this.settler = this.holder = this.rescuer = this.expirer = this.audit = this.scheduler = undefined;
+    this.listening = undefined;
     this.reporter.log(
       'log',
       `Stopped: ${running - unfinished} running tasks finished, ${unfinished} went back to their queues.`,
@@ -290,11 +303,11 @@ export class WorkerPool {
 
   private async leave(): Promise<void> {
     // It may go on after the pool has stopped waiting for it: what the pool holds then may be its next start's.
-    const { workers, settler, tick, rescuer, listening, holder } = this;
+    const { workers, settler, tick, rescuer, expirer, listening, holder } = this;
     await Promise.all(workers.map((worker) => worker.finished()));
     await settler?.idle();
     clearInterval(tick);
-    await Promise.allSettled([rescuer?.stop(), listening?.stop(), holder?.end()]);
+    await Promise.allSettled([rescuer?.stop(), expirer?.stop(), listening?.stop(), holder?.end()]);
   }
 
   private running(): number {

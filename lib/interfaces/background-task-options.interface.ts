@@ -1,5 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Backoff } from '../engine/backoff.js';
+import type { UniqueOptions } from './unique-options.interface.js';
 import type { ScheduleTimes } from './schedule-options.interface.js';
 
 /** The options of `@BackgroundTask(name, options)`. */
@@ -15,11 +16,17 @@ export interface BackgroundTaskOptions<Payload = unknown> extends Partial<Schedu
   /** Higher runs first, -32,768 to 32,767. @default 0 */
   readonly priority?: number;
   /**
-   * Keeps at most one live task per key on the queue: `true` takes a hash of the payload as the key (the order of keys
-   * does not matter), a function makes it from the payload (1 to 255 characters). While a task with the key is ready
-   * or running, `enqueue` stores nothing and returns its id with `duplicate: true`.
+   * A task that has not started this many milliseconds after it was enqueued ends as cancelled, with the reason
+   * `expired`. One that has started once does not expire. @default never
    */
-  readonly unique?: boolean | ((payload: Payload) => string);
+  readonly expiresInMs?: number;
+  /**
+   * Keeps at most one task per key on the queue: `true` takes a hash of the payload as the key (the order of keys
+   * does not matter), a function makes it from the payload (1 to 255 characters). While a task with the key is ready
+   * or running, `enqueue` stores nothing and returns its id with `duplicate: true`. An object says more: for how long the
+   * key is held, and what becomes of the task that holds it.
+   */
+  readonly unique?: boolean | ((payload: Payload) => string) | UniqueOptions<true | ((payload: Payload) => string)>;
   /** Any Standard Schema validator (zod, valibot, ArkType …). What it returns is what is stored. */
   readonly schema?: StandardSchemaV1<unknown, Payload>;
   /**

@@ -1,4 +1,5 @@
 import type { EntityManager } from 'typeorm';
+import type { UniqueOptions } from './unique-options.interface.js';
 
 /** The options of `TaskQueue.enqueueMany`. */
 export interface EnqueueManyOptions {
@@ -16,10 +17,14 @@ export interface EnqueueManyOptions {
   readonly maxRetries?: number;
   /** Another timeout than the task's own, in milliseconds. */
   readonly timeoutMs?: number;
+  /** Another expiry than the task's own, in milliseconds from now. */
+  readonly expiresInMs?: number;
 }
 
 /** The options of `TaskQueue.enqueue`. */
 export interface EnqueueOptions extends EnqueueManyOptions {
-  /** Keeps at most one live task with this key (1 to 255 characters) per queue and task name. */
+  /** Keeps at most one task with this key (1 to 255 characters) per queue and task name. */
   readonly uniqueKey?: string;
+  /** Another key and other rules than the task's own. Not together with `uniqueKey`, which changes the key alone. */
+  readonly unique?: UniqueOptions<string>;
 }

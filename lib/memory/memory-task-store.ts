@@ -1,6 +1,8 @@
 import type {
   CancelOutcome,
   ClaimRequest,
+  ExpireRequest,
+  Expiry,
   Holding,
   Lease,
   LeaseEvents,
@@ -30,7 +32,8 @@ import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { Hints } from './hints.js';
 import { MemorySchedules } from './memory-schedules.js';
-import { appendAttempt, asClaimedTask, asTask, newStoredTask, type StoredTask } from './stored-task.js';
+import { appendAttempt, asClaimedTask, asTask, isExpired, isUnstarted, type StoredTask } from './stored-task.js';
+import { Producer } from './producer.js';
 import { pageOf } from './task-pages.js';
 import { TaskTable } from './task-table.js';
 import { Workers } from './workers.js';
@@ -53,6 +56,7 @@ export class MemoryTaskStore extends TaskStore {
   private readonly paused = new Set<string>();
   private readonly hints = new Hints();
   private readonly workers: Workers;
+  private readonly producer: Producer;
   private readonly now: () => number;
   private isOpen = false;
 
@@ -60,9 +64,10 @@ export class MemoryTaskStore extends TaskStore {
     super();
     this.now = options.now ?? Date.now;
     this.workers = new Workers(this.now);
+    this.producer = new Producer(this.tasks, this.workers, this.hints, this.paused, this.now);
     this.schedules = new MemorySchedules(
       this.now,
-      (tasks) => void this.store(tasks),
+      (tasks) => void this.producer.store(tasks),
       () => this.hints.schedule(),
     );
   }
@@ -86,30 +91,7 @@ export class MemoryTaskStore extends TaskStore {
   async enqueue(tasks: readonly NewTask[], scope?: unknown): Promise<Stored[]> {
     this.assertOpen();
     assertNoScope(scope);
-    return this.store(tasks);
-  }
-
-  private store(tasks: readonly NewTask[]): Stored[] {
-    const now = this.now();
-    const due = new Set<string>();
-    // All are made before the first is stored, so that one that cannot be made leaves no others behind.
-    const made = tasks.map((task) => newStoredTask(task, now));
-    const results = made.map((task, index): Stored => {
-      const known = this.tasks.get(task.id);
-      if (known) return { id: known.id, duplicate: false, ...handedAt(known, tasks[index]?.handTo) };
-      const holder = this.tasks.keyHolder(task);
-      if (holder !== undefined) return { id: holder, duplicate: true };
-      this.tasks.insert(task);
-      const handTo = tasks[index]?.handTo;
-      if (handTo !== undefined && !this.paused.has(task.queue) && this.workers.isAlive(handTo)) {
-        this.tasks.hand(task, handTo, now);
-        return { id: task.id, duplicate: false, handedAt: now };
-      }
-      if (task.scheduledAt <= now) due.add(task.queue);
-      return { id: task.id, duplicate: false };
-    });
-    this.hints.wake(due);
-    return results;
+    return this.producer.store(tasks);
   }
 
   afterCommit(scope: unknown, effect: () => void): void {
@@ -129,7 +111,8 @@ export class MemoryTaskStore extends TaskStore {
   async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
     this.assertOpen();
     if (this.paused.has(request.queue) || !this.workers.isAlive(request.workerId)) return [];
-    return this.tasks.claim(request, this.now()).map(asClaimedTask);
+    const now = this.now();
+    return this.tasks.claim(request, now).map((task) => asClaimedTask(task, now));
   }
 
   async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlyMap<string, TaskState>> {
@@ -173,6 +156,24 @@ export class MemoryTaskStore extends TaskStore {
     const rescued = orphans.map((task) => this.rescueOne(task, request)).filter((task) => task !== null);
     this.wakeFor(orphans.filter((task) => task.state === 'ready'));
     return rescued;
+  }
+
+  async expire({ keepCancelledMs }: ExpireRequest): Promise<Expiry> {
+    this.assertOpen();
+    this.producer.forget();
+    const now = this.now();
+    const waiting = [...this.tasks.all()].filter((task) => isUnstarted(task));
+    const expired = waiting.filter((task) => isExpired(task, now));
+    for (const task of expired) {
+      task.reason = 'expired';
+      const keepMs = keepCancelledMs.get(task.queue);
+      this.tasks.finish(task, 'cancelled', keepMs === undefined ? Infinity : keepMs, now);
+    }
+    const next = Math.min(...waiting.map(({ expiresAt }) => expiresAt).filter((at) => at > now));
+    return {
+      expired: expired.map(({ id, name, queue }) => ({ id, name, queue })),
+      nextInMs: next === Infinity ? null : Math.ceil(next - now),
+    };
   }
 
   async listen(listener: (hint: StoreHint) => void): Promise<Listening> {
@@ -225,6 +226,8 @@ export class MemoryTaskStore extends TaskStore {
     if (holder !== undefined) throw new UniqueKeyTakenError(id, holder);
     task.retries = 0;
     task.crashes = 0;
+    task.expiresAt = Infinity;
+    task.reason = null;
     this.tasks.makeReady(task, this.now());
     this.wakeFor([task]);
     return true;
@@ -305,11 +308,6 @@ export class MemoryTaskStore extends TaskStore {
   private assertOpen(): void {
     if (!this.isOpen) throw new StoreClosedError();
   }
-}
-
-/** The first claim of a task by the worker that it was handed to; a repeated enqueue finds it so. */
-function handedAt({ workerId, claimSeq, createdAt }: StoredTask, handTo: string | undefined): { handedAt?: number } {
-  return handTo !== undefined && workerId === handTo && claimSeq === 1 ? { handedAt: createdAt } : {};
 }
 
 function quarantine({ name, id, crashes }: StoredTask): StoredError {

@@ -6,7 +6,9 @@ import type {
   StoredError,
   Task,
   TaskAttempt,
+  TaskReason,
   TaskState,
+  UniqueTerms,
 } from '../engine/task.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import type { HeapItem } from './heap.js';
@@ -20,12 +22,16 @@ export interface StoredTask extends HeapItem {
   readonly name: string;
   readonly queue: string;
   /** JSON text, parsed anew for everyone who looks: nobody shares an object with anybody. */
-  readonly payload: string;
-  readonly priority: number;
+  payload: string;
+  priority: number;
   readonly uniqueKey: string | null;
-  readonly maxRetries: number | null;
-  readonly timeoutMs: number | null;
+  readonly uniqueScope: UniqueTerms['scope'];
+  maxRetries: number | null;
+  timeoutMs: number | null;
   readonly createdAt: number;
+  /** Infinity: never. */
+  expiresAt: number;
+  reason: TaskReason | null;
   state: TaskState;
   attempt: number;
   retries: number;
@@ -60,9 +66,12 @@ export function newStoredTask(task: NewTask, now: number): StoredTask {
     payload: task.payload,
     priority: task.priority,
     uniqueKey: task.uniqueKey,
+    uniqueScope: task.unique?.scope ?? 'live',
     maxRetries: task.maxRetries,
     timeoutMs: task.timeoutMs,
     createdAt: now,
+    expiresAt: now + (task.expiresInMs ?? Infinity),
+    reason: null,
     state: 'ready',
     attempt: 0,
     retries: 0,
@@ -119,6 +128,8 @@ export function asTask(task: StoredTask): Task {
     scheduledAt: new Date(task.scheduledAt),
     startedAt: task.startedAt === null ? null : new Date(task.startedAt),
     finishedAt: task.finishedAt === null ? null : new Date(task.finishedAt),
+    expiresAt: task.expiresAt === Infinity ? null : new Date(task.expiresAt),
+    reason: task.reason,
     attempts: task.attempts.map(asAttempt),
   };
 }
@@ -131,7 +142,26 @@ function asAttempt(attempt: StoredAttempt): TaskAttempt {
   };
 }
 
-export function asClaimedTask(task: StoredTask): ClaimedTask {
+/** Whether a task has not started. One that was given back by a worker that did not start it has not. */
+export function isUnstarted(task: StoredTask): boolean {
+  return task.state === 'ready' && task.attempt === 0;
+}
+
+/** Whether a task has not started, and may not any more. */
+export function isExpired(task: StoredTask, now: number): boolean {
+  return task.expiresAt <= now && isUnstarted(task);
+}
+
+/** Gives a task that waits what a new one of the same key says; its place in line is the caller's business. */
+export function replaceBy(task: StoredTask, next: StoredTask): void {
+  task.payload = next.payload;
+  task.priority = next.priority;
+  task.maxRetries = next.maxRetries;
+  task.timeoutMs = next.timeoutMs;
+  task.expiresAt = next.expiresAt;
+}
+
+export function asClaimedTask(task: StoredTask, now: number): ClaimedTask {
   return {
     id: task.id,
     name: task.name,
@@ -146,5 +176,6 @@ export function asClaimedTask(task: StoredTask): ClaimedTask {
     claimSeq: task.claimSeq,
     createdAt: task.createdAt,
     scheduledAt: task.scheduledAt,
+    expiresInMs: task.attempt === 1 && task.expiresAt !== Infinity ? task.expiresAt - now : null,
   };
 }

@@ -1,11 +1,11 @@
 import type { FinishedState } from '../engine/task.js';
 import type { ClaimRequest } from '../engine/task-store.js';
 import { ReadyTasks } from './ready-tasks.js';
-import type { StoredTask } from './stored-task.js';
+import { isExpired, replaceBy, type StoredTask } from './stored-task.js';
 
 /**
  * All tasks and the indexes over them. Every change of state goes through here, so that no index can forget one: a
- * ready task is in line, a running one is held by its worker, a live one holds its unique key.
+ * ready task is in line, a running one is held by its worker, and who is to hold a unique key holds it.
  */
 export class TaskTable {
   private readonly rows = new Map<string, StoredTask>();
@@ -23,7 +23,20 @@ export class TaskTable {
 
   /** The id of the live task that holds the unique key of `task`, be it the task itself. */
   keyHolder(task: StoredTask): string | undefined {
-    return task.uniqueKey === null ? undefined : this.keys.get(keyOf(task));
+    return holdsKey(task) ? this.keys.get(keyOf(task)) : undefined;
+  }
+
+  /** Takes its key from a task that has expired, but that nobody has ended yet. */
+  freeKey(task: StoredTask): void {
+    if (this.keys.get(keyOf(task)) === task.id) this.keys.delete(keyOf(task));
+  }
+
+  /** Gives a task that waits what a new one says. */
+  replace(task: StoredTask, by: StoredTask, scheduledAt: number): void {
+    this.ready.remove(task);
+    replaceBy(task, by);
+    task.scheduledAt = scheduledAt;
+    this.ready.add(task);
   }
 
   /** The running tasks of one worker. */
@@ -46,7 +59,7 @@ export class TaskTable {
       this.ready.take(queue, names, most, now, which);
     const isSuspect = ({ crashes }: StoredTask) => suspects !== undefined && crashes >= suspects.crashes;
     const suspect = suspects?.takeOne ? take(1, isSuspect) : [];
-    const tasks = [...suspect, ...take(limit - suspect.length, (task) => !isSuspect(task))];
+    const tasks = [...suspect, ...take(limit - suspect.length, (task) => !isSuspect(task) && !isExpired(task, now))];
     tasks.forEach((task, place) => this.hold(task, workerId, place >= startNow, now));
     return tasks;
   }
@@ -101,11 +114,12 @@ export class TaskTable {
     // Marked at its last claim and rescued since: it may have started then, so this claim counts.
     task.claimedAhead = ahead && !task.claimedAhead;
     task.startedAt = now;
+    if (!holdsKey(task)) this.freeKey(task);
     this.enter(task);
   }
 
   private enter(task: StoredTask): void {
-    if (task.uniqueKey !== null) this.keys.set(keyOf(task), task.id);
+    if (holdsKey(task)) this.keys.set(keyOf(task), task.id);
     if (task.state === 'ready') {
       this.ready.add(task);
     } else if (task.workerId !== null) {
@@ -115,7 +129,7 @@ export class TaskTable {
   }
 
   private leave(task: StoredTask): void {
-    if (this.keyHolder(task) === task.id) this.keys.delete(keyOf(task));
+    this.freeKey(task);
     if (task.state === 'ready') {
       this.ready.remove(task);
     } else if (task.workerId !== null) {
@@ -126,6 +140,11 @@ export class TaskTable {
   }
 }
 
-function keyOf(task: StoredTask): string {
+/** Who holds it only while it waits gives it up at its first claim, and never takes it back. */
+function holdsKey({ uniqueKey, uniqueScope, claimSeq }: StoredTask): boolean {
+  return uniqueKey !== null && (uniqueScope === 'live' || (uniqueScope === 'waiting' && claimSeq === 0));
+}
+
+export function keyOf(task: StoredTask): string {
   return JSON.stringify([task.queue, task.name, task.uniqueKey]);
 }

@@ -13,22 +13,27 @@ import {
   object,
   oneOf,
 } from './checks.js';
+import { checkTimes, checkUnique, declaredKey, isPlainObject, uniqueOnConflict } from './check-unique.js';
 import { CronCalendar } from '../cron-calendar.js';
 import { longestWaitMs } from '../engine/backoff.js';
 import { encodeSchedulePayload } from '../engine/payload.js';
 import { CatchUp } from '../engine/schedule.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import type { BackgroundTaskOptions } from '../interfaces/background-task-options.interface.js';
+import type { EnqueueOptions } from '../interfaces/enqueue-options.interface.js';
 
 export const maxRetries = integer(0, 1_000_000);
 export const timeoutMs = milliseconds(1, maxTimerMs);
 /** PostgreSQL's smallint. */
 export const priority = integer(-32_768, 32_767);
 
+/** What an object says is checked by `checkUnique`, which can name each of its options. */
 const unique: Check = (value) =>
-  typeof value === 'function' || boolean(value) === undefined
+  typeof value === 'function' || boolean(value) === undefined || isPlainObject(value)
     ? undefined
-    : 'true, false or a function (payload) => key';
+    : 'true, false, a function (payload) => key, or { key, scope, within, onConflict }';
+
+const expiresInMs = milliseconds(1, longestWaitMs);
 
 const schema: Check = (value) =>
   value !== null && (typeof value === 'object' || typeof value === 'function') && '~standard' in value
@@ -37,7 +42,7 @@ const schema: Check = (value) =>
 
 /** Each task gets it with `tick` added. */
 const plainObject: Check = (value) =>
-  object(value) === undefined && !Array.isArray(value) ? undefined : 'an object, since each task gets it with its tick';
+  isPlainObject(value) ? undefined : 'an object, since each task gets it with its tick';
 
 const taskChecks: Record<string, Check> = {
   queue: name(maxNameLength),
@@ -45,6 +50,7 @@ const taskChecks: Record<string, Check> = {
   backoff,
   timeoutMs,
   priority,
+  expiresInMs,
   unique,
   schema,
   instance: name(maxNameLength),
@@ -61,6 +67,11 @@ export function checkTaskOptions(taskName: string, options: unknown): void {
   const where = `@BackgroundTask(${JSON.stringify(taskName)})`;
   checkOptions(where, options, taskChecks);
   const { cron, timeZone = 'UTC', ...rest } = options as BackgroundTaskOptions;
+  if (typeof rest.unique === 'object') checkUnique(where, rest.unique, declaredKey);
+  checkTimes(where, rest);
+  if (cron !== undefined && uniqueOnConflict(rest.unique) === 'debounce') {
+    throw new InvalidOptionsError(`${where}: onConflict 'debounce' says when a task is due, and so does cron: drop one.`);
+  }
   // It would fail no sooner than when a worker starts.
   if (rest.payload !== undefined) encodeSchedulePayload(taskName, rest.payload);
   if (cron !== undefined) return new CronCalendar().check(where, { cron, timeZone });
@@ -90,8 +101,13 @@ const manyChecks: Record<string, Check> = {
   priority,
   maxRetries,
   timeoutMs,
+  expiresInMs,
 };
-const enqueueChecks: Record<string, Check> = { ...manyChecks, uniqueKey: name(maxKeyLength) };
+const enqueueChecks: Record<string, Check> = {
+  ...manyChecks,
+  uniqueKey: name(maxKeyLength),
+  unique: (value) => (isPlainObject(value) ? undefined : 'an object { key, scope, within, onConflict }'),
+};
 
 const scheduleChecks: Record<string, Check> = {
   cron: () => undefined,
@@ -111,5 +127,11 @@ export function checkScheduleOptions(where: string, options: object): void {
 
 /** @throws InvalidOptionsError */
 export function checkEnqueueOptions(method: 'enqueue' | 'enqueueMany', options: object): void {
-  checkOptions(`TaskQueue.${method}`, options, method === 'enqueue' ? enqueueChecks : manyChecks);
+  const where = `TaskQueue.${method}`;
+  checkOptions(where, options, method === 'enqueue' ? enqueueChecks : manyChecks);
+  const { unique: given, uniqueKey } = options as EnqueueOptions;
+  if (given === undefined) return;
+  checkUnique(where, given, name(maxKeyLength));
+  if (uniqueKey === undefined) return;
+  throw new InvalidOptionsError(`${where}: give either unique or uniqueKey, not both.`);
 }

@@ -4,6 +4,7 @@ import type { Run, Statement } from './database.js';
 import { isConflict, sqlState } from './postgres-errors.js';
 import { newTasksJson, text } from './task-row.js';
 import type { TextRow } from './text-query.js';
+import { addFollowers, type EnqueueWay, enqueueWay, mergeByKey } from './unique-enqueue.js';
 
 /** How many tasks, and how many characters of JSON, one statement may carry: PostgreSQL's values end at 1 GB. */
 const maxTasks = 1_000;
@@ -13,7 +14,11 @@ const maxTries = 100;
 
 export interface EnqueueStatements {
   readonly enqueue: Statement;
+  readonly enqueueReplacing: Statement;
+  readonly enqueueInWindow: Statement;
   readonly holders: Statement;
+  readonly windowHolders: Statement;
+  readonly freeExpired: Statement;
 }
 
 /** Splits tasks into what one statement can carry. */
@@ -34,13 +39,23 @@ export function chunks(tasks: readonly NewTask[]): NewTask[][] {
   return all;
 }
 
+/** Who is asked who holds a key. */
+interface Looks {
+  /** The transaction that the tasks are stored in, or none in particular. */
+  readonly run: Run;
+  /**
+   * Looks on another connection, for transactions whose snapshot is older than the holder. It looks first: what a
+   * SERIALIZABLE transaction reads itself counts as a dependency on all that is written beside it, and may abort it.
+   */
+  readonly elsewhere?: Run;
+}
+
 /**
- * Stores one chunk and finds out who stands where a unique key was taken. The holder may roll back or finish between
- * the two statements: then the place is free, and the rest is tried again.
+ * Stores one chunk and finds out who stands where a unique key was taken. The holder may roll back, finish or expire
+ * between the two statements: then the place is free, and the rest is tried again.
  *
  * @param wake Queues whose workers are told at the commit.
- * @param elsewhere Looks on another connection, for transactions whose snapshot is older than the holder. It looks first:
- * what a SERIALIZABLE transaction reads itself counts as a dependency on all that is written beside it, and may abort it.
+ * @param elsewhere Given for a transaction that sees an old snapshot.
  */
 export async function enqueueChunk(
   run: Run,
@@ -50,22 +65,71 @@ export async function enqueueChunk(
   elsewhere?: Run,
 ): Promise<Map<string, Stored>> {
   const results = new Map<string, Stored>();
-  let open = tasks;
-  for (let tries = 0; tries < maxTries; tries++) {
-    const [row] = await run(statements.enqueue, [newTasksJson(open), wake]);
-    const handedAt = Number(row?.[2]);
-    for (const id of row?.[1]?.split(',') ?? []) results.set(id, { id, duplicate: false, handedAt });
-    if (Number(row?.[0]) === open.length) {
-      for (const { id } of open) if (!results.has(id)) results.set(id, { id, duplicate: false });
-      return results;
-    }
-    for (const look of elsewhere ? [elsewhere, run] : [run]) {
-      await findHolders(look, statements, open, results);
-      open = open.filter(({ id }) => !results.has(id));
-      if (open.length === 0) return results;
+  const looks: Looks = { run, ...(elsewhere && { elsewhere }) };
+  const storeKept = (open: readonly NewTask[]) => insertKept(run, statements.enqueue, open, wake, results);
+  if (!tasks.some(({ unique }) => unique)) {
+    await untilResolved(storeKept, looks, statements, tasks, results);
+    return results;
+  }
+  const ways = { kept: storeKept, replacing: storeByTerms, inWindow: storeByTerms };
+  for (const way of ['kept', 'replacing', 'inWindow'] as const) {
+    const own = tasks.filter((task) => enqueueWay(task) === way);
+    const merged = way === 'kept' ? own.map((task) => ({ task, followers: [] })) : mergeByKey(own);
+    const leaders = merged.map(({ task }) => task);
+    await untilResolved((open) => ways[way](open, way), looks, statements, leaders, results);
+    addFollowers(merged, results);
+  }
+  return results;
+
+  async function storeByTerms(open: readonly NewTask[], way: EnqueueWay): Promise<void> {
+    const values = [newTasksJson(open), wake];
+    const rows =
+      way === 'replacing'
+        ? await run(statements.enqueueReplacing, [...values, elsewhere === undefined])
+        : await run(statements.enqueueInWindow, values);
+    for (const [id, holder, replaced] of rows) {
+      const duplicate = holder !== id;
+      results.set(text(id), { id: text(holder), duplicate, ...(isTrue(replaced) && { replaced: true }) });
     }
   }
-  throw new Error(`The unique keys of ${open.length} tasks changed hands ${maxTries} times while they were enqueued.`);
+}
+
+async function insertKept(
+  run: Run,
+  statement: Statement,
+  tasks: readonly NewTask[],
+  wake: readonly string[],
+  results: Map<string, Stored>,
+): Promise<void> {
+  const [row] = await run(statement, [newTasksJson(tasks), wake]);
+  const handedAt = Number(row?.[2]);
+  for (const id of row?.[1]?.split(',') ?? []) results.set(id, { id, duplicate: false, handedAt });
+  if (Number(row?.[0]) !== tasks.length) return;
+  for (const { id } of tasks) if (!results.has(id)) results.set(id, { id, duplicate: false });
+}
+
+/** @param store Stores tasks, and notes what has come of those of which it knows. */
+async function untilResolved(
+  store: (open: readonly NewTask[]) => Promise<void>,
+  { run, elsewhere }: Looks,
+  statements: EnqueueStatements,
+  tasks: readonly NewTask[],
+  results: Map<string, Stored>,
+): Promise<void> {
+  let open = tasks;
+  for (let tries = 0; open.length > 0; tries++) {
+    if (tries >= maxTries) {
+      throw new Error(`The unique keys of ${open.length} tasks changed hands ${maxTries} times while they were enqueued.`);
+    }
+    await store(open);
+    open = open.filter(({ id }) => !results.has(id));
+    for (const look of elsewhere ? [elsewhere, run] : [run]) {
+      if (open.length === 0) return;
+      await findHolders(look, statements, open, results);
+      open = open.filter(({ id }) => !results.has(id));
+      if (open.length > 0) await freeExpired(look, statements, open);
+    }
+  }
 }
 
 /** A caller's transaction as a way to run statements. Values come back as the driver's types, so all are cast to text. */
@@ -96,10 +160,17 @@ export async function enqueueInSnapshot(
       try {
         for (const [id, result] of await enqueueChunk(run, statements, [task], wake, elsewhere))
           results.set(id, result);
+        // What was only looked at must not stay locked: its worker would have to wait for this transaction.
+        if (task.unique?.replace && isKept(results.get(task.id))) {
+          await manager.query('ROLLBACK TO SAVEPOINT backie_enqueue');
+        }
       } catch (error) {
         await manager.query('ROLLBACK TO SAVEPOINT backie_enqueue');
         if (!isConflict(error) || sqlState(error) === '40P01' || tries >= maxTries) throw error;
-        await findHolders(elsewhere, statements, [task], results);
+        const waiting = await findHolders(elsewhere, statements, [task], results);
+        // It could be replaced, but not by a transaction that does not see it as it is: that is for the caller to retry.
+        if (waiting) throw error;
+        if (!results.has(task.id)) await freeExpired(elsewhere, statements, [task]);
       }
       await manager.query('RELEASE SAVEPOINT backie_enqueue');
     }
@@ -107,22 +178,49 @@ export async function enqueueInSnapshot(
   return results;
 }
 
+/** @returns Whether one holder has not started, so that it is to be replaced, not to be kept. */
 async function findHolders(
   run: Run,
   statements: EnqueueStatements,
   tasks: readonly NewTask[],
   results: Map<string, Stored>,
-): Promise<void> {
-  const keys = tasks.map(({ id, queue, name, uniqueKey }) => JSON.stringify([id, queue, name, uniqueKey]));
-  const handTo = new Map(tasks.map((task) => [task.id, task.handTo]));
-  for (const [id, holder, worker, createdAt] of await run(statements.holders, [json(keys)])) {
-    if (results.has(text(id))) continue;
-    const handed = id === holder && worker != null && worker === handTo.get(text(id));
-    const duplicate = holder !== id;
-    results.set(text(id), { id: text(holder), duplicate, ...(handed && { handedAt: Number(createdAt) }) });
+): Promise<boolean> {
+  const byId = new Map(tasks.map((task) => [task.id, task]));
+  let waiting = false;
+  for (const inWindow of [false, true]) {
+    const own = tasks.filter((task) => (enqueueWay(task) === 'inWindow') === inWindow);
+    if (own.length === 0) continue;
+    const statement = inWindow ? statements.windowHolders : statements.holders;
+    for (const [id, holder, worker, createdAt, started] of await run(statement, [keysJson(own)])) {
+      if (results.has(text(id))) continue;
+      const task = byId.get(text(id));
+      const duplicate = holder !== id;
+      if (duplicate && task?.unique?.replace && !isTrue(started)) {
+        waiting = true;
+        continue;
+      }
+      const handed = !duplicate && worker != null && worker === task?.handTo;
+      results.set(text(id), { id: text(holder), duplicate, ...(handed && { handedAt: Number(createdAt) }) });
+    }
   }
+  return waiting;
 }
 
-function json(items: readonly string[]): string {
-  return `[${items.join(',')}]`;
+async function freeExpired(run: Run, statements: EnqueueStatements, tasks: readonly NewTask[]): Promise<void> {
+  const unique = tasks.filter((task) => task.uniqueKey !== null && enqueueWay(task) !== 'inWindow');
+  if (unique.length > 0) await run(statements.freeExpired, [keysJson(unique)]);
+}
+
+function keysJson(tasks: readonly NewTask[]): string {
+  const keys = tasks.map(({ id, queue, name, uniqueKey }) => JSON.stringify([id, queue, name, uniqueKey]));
+  return `[${keys.join(',')}]`;
+}
+
+function isKept(stored: Stored | undefined): boolean {
+  return stored !== undefined && stored.duplicate && !stored.replaced;
+}
+
+/** The engine's connections give booleans as PostgreSQL writes them, a caller's as JavaScript does. */
+function isTrue(value: string | null | undefined): boolean {
+  return value === 't' || value === 'true';
 }

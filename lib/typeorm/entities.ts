@@ -1,6 +1,6 @@
 import { EntitySchema } from 'typeorm';
 import type { CatchUp } from '../engine/schedule.js';
-import type { FinishedState, TaskAttempt } from '../engine/task.js';
+import type { FinishedState, TaskAttempt, TaskReason } from '../engine/task.js';
 import { defaultSchema } from './identifiers.js';
 
 /** A row of `task`: a live task. */
@@ -24,7 +24,11 @@ export interface TaskRow {
   startedAt: Date | null;
   /** For how many milliseconds the task stays that is to be cancelled; 0: not at all. */
   cancelKeepMs: number | null;
+  /** When it ends unless it has started before; null: never. */
+  expiresAt: Date | null;
   uniqueKey: string | null;
+  /** Null while it holds its key as long as it lives. */
+  uniqueScope: string | null;
   payload: unknown;
   attempts: TaskAttempt[];
 }
@@ -35,6 +39,7 @@ export interface FinishedTaskRow extends Omit<TaskRow, 'workerId' | 'cancelKeepM
   finishedAt: Date;
   /** Until when it stays; the number Infinity for one that stays for ever. One whose time is over is as good as gone. */
   keptUntil: Date | number;
+  reason: TaskReason | null;
 }
 
 /** A row of `worker`: a process that works. */
@@ -52,6 +57,16 @@ export interface WorkerRow {
 export interface QueueRow {
   name: string;
   pausedAt: Date | null;
+}
+
+/** A row of `unique_window`: a unique key that is held for a time. */
+export interface UniqueWindowRow {
+  queue: string;
+  name: string;
+  uniqueKey: string;
+  /** The task that holds it, which may be gone. */
+  taskId: string;
+  until: Date;
 }
 
 /** A row of `schedule`: one that a class declares, or that was made at run time. */
@@ -91,7 +106,9 @@ const shared = {
   timeoutMs: { type: 'integer' as const, name: 'timeout_ms', ...nullable },
   createdAt: { ...timestamptz, name: 'created_at' },
   startedAt: { ...timestamptz, name: 'started_at', ...nullable },
+  expiresAt: { ...timestamptz, name: 'expires_at', ...nullable },
   uniqueKey: { type: 'text' as const, name: 'unique_key', ...nullable },
+  uniqueScope: { type: 'text' as const, name: 'unique_scope', ...nullable },
   payload: { type: 'jsonb' as const },
   attempts: { type: 'jsonb' as const },
 };
@@ -125,6 +142,7 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
         state: { type: 'text' },
         finishedAt: { ...timestamptz, name: 'finished_at' },
         keptUntil: { ...timestamptz, name: 'kept_until', primary: true },
+        reason: { type: 'text', nullable: true },
       },
     }),
     worker: new EntitySchema<WorkerRow>({
@@ -148,6 +166,18 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
       columns: {
         name: { type: 'text', primary: true },
         pausedAt: { ...timestamptz, name: 'paused_at', nullable: true },
+      },
+    }),
+    uniqueWindow: new EntitySchema<UniqueWindowRow>({
+      ...place,
+      name: 'BackieUniqueWindow',
+      tableName: 'unique_window',
+      columns: {
+        queue: { type: 'text', primary: true },
+        name: { type: 'text', primary: true },
+        uniqueKey: { type: 'text', name: 'unique_key', primary: true },
+        taskId: { type: 'uuid', name: 'task_id' },
+        until: { ...timestamptz },
       },
     }),
     schedule: new EntitySchema<ScheduleRow>({

@@ -15,6 +15,8 @@ export interface ProducerStatements extends EnqueueStatements {
   readonly enqueueBulk: Statement;
   readonly enqueueOne: Statement;
   readonly enqueueUnique: Statement;
+  readonly enqueueReplacingSoon: Statement;
+  readonly enqueueInWindowSoon: Statement;
   readonly takeBack: Statement;
   readonly notify: Statement;
 }
@@ -43,7 +45,7 @@ export class Producer {
   async enqueue(tasks: readonly NewTask[], scope: unknown, again: boolean): Promise<Stored[]> {
     const [only] = tasks;
     if (!only) return [];
-    if (tasks.length === 1 && scope === undefined && !again && !isUnique(only)) return [await this.storeOne(only)];
+    if (tasks.length === 1 && scope === undefined && !again && isPlain(only)) return [await this.storeOne(only)];
     if (scope === undefined && !again && !tasks.some(isSpecial) && (await this.storeBulk(tasks))) {
       return tasks.map(({ id }) => ({ id, duplicate: false }));
     }
@@ -57,9 +59,7 @@ export class Producer {
     // Those few have each a NOTIFY of their own, if not another one of the same transaction.
     const wake = [...new Set(tasks.map(({ queue }) => queue))];
     // A key that another transaction holds must not keep the engine waiting: it fails soon, to be tried again.
-    const statements = tasks.some(isUnique)
-      ? { ...this.general, enqueue: this.statements.enqueueUnique }
-      : this.general;
+    const statements = tasks.some(isUnique) ? this.impatient : this.general;
     await inParts(chunks(inKeyOrder(tasks)), (chunk) => enqueueChunk(run, statements, chunk, wake));
   }
 
@@ -111,7 +111,7 @@ export class Producer {
     const giveUpAt = performance.now() + longestUniqueWaitMs;
     for (;;) {
       try {
-        return await this.uniquePermits.with(() => store({ ...this.general, enqueue: this.statements.enqueueUnique }));
+        return await this.uniquePermits.with(() => store(this.impatient));
       } catch (error) {
         if (!isLockTimeout(error)) throw error;
         if (performance.now() > giveUpAt) throw new UniqueKeyPendingError(longestUniqueWaitMs, { cause: error });
@@ -163,9 +163,8 @@ export class Producer {
   private async storeFresh(
     store: (statements: EnqueueStatements) => Promise<Map<string, Stored>>,
   ): Promise<Map<string, Stored>> {
-    const { enqueueFresh, holders } = this.statements;
     try {
-      return await store({ enqueue: enqueueFresh, holders });
+      return await store({ ...this.general, enqueue: this.statements.enqueueFresh });
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
       return store(this.general);
@@ -173,8 +172,19 @@ export class Producer {
   }
 
   private get general(): EnqueueStatements {
-    const { enqueue, holders } = this.statements;
-    return { enqueue, holders };
+    const { enqueue, enqueueReplacing, enqueueInWindow, holders, windowHolders, freeExpired } = this.statements;
+    return { enqueue, enqueueReplacing, enqueueInWindow, holders, windowHolders, freeExpired };
+  }
+
+  /** The same, but whoever has to wait for another transaction fails soon. */
+  private get impatient(): EnqueueStatements {
+    const { enqueueUnique, enqueueReplacingSoon, enqueueInWindowSoon } = this.statements;
+    return {
+      ...this.general,
+      enqueue: enqueueUnique,
+      enqueueReplacing: enqueueReplacingSoon,
+      enqueueInWindow: enqueueInWindowSoon,
+    };
   }
 
   private async storeIn(
@@ -224,9 +234,9 @@ export class Producer {
     for (const task of tasks) {
       if (results.size === 0 && last?.queue === task.queue && last.due === task.due) continue;
       last = task;
-      const { handedAt, duplicate } = results.get(task.id) ?? {};
+      const { handedAt, duplicate, replaced } = results.get(task.id) ?? {};
       const inMs = dueInMs(task);
-      if (handedAt !== undefined || duplicate || (inMs <= 0 && told.includes(task.queue))) continue;
+      if (handedAt !== undefined || (duplicate && !replaced) || (inMs <= 0 && told.includes(task.queue))) continue;
       soonest.set(task.queue, Math.min(soonest.get(task.queue) ?? Infinity, inMs));
     }
     for (const [queue, inMs] of soonest) this.throttle.tell(queue, inMs);
@@ -265,9 +275,14 @@ function compare(one: string, other: string): number {
 
 const noResults: ReadonlyMap<string, Stored> = new Map();
 
-/** Whether what becomes of this task must be asked for. */
-function isSpecial({ uniqueKey, handTo }: NewTask): boolean {
-  return uniqueKey !== null || handTo !== undefined;
+/** Whether nothing is said of this task that only some statements know. */
+function isPlain({ uniqueKey, expiresInMs }: NewTask): boolean {
+  return uniqueKey === null && expiresInMs === undefined;
+}
+
+/** Whether what becomes of this task must be asked for, or more is said of it than the quickest statement knows. */
+function isSpecial(task: NewTask): boolean {
+  return !isPlain(task) || task.handTo !== undefined;
 }
 
 function isUnique({ uniqueKey }: NewTask): boolean {

@@ -1,4 +1,4 @@
-import type { ClaimedTask, NewTask, Task, TaskAttempt, TaskState } from '../engine/task.js';
+import type { ClaimedTask, NewTask, Task, TaskAttempt, TaskReason, TaskState } from '../engine/task.js';
 import type { Settlement } from '../engine/task-store.js';
 import type { TextRow } from './text-query.js';
 
@@ -30,9 +30,15 @@ export function newTaskValues(task: NewTask, wake: readonly string[]): unknown[]
   return [id, payload, queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null, wake.includes(queue)];
 }
 
-function headJson({ queue, name, priority, maxRetries, timeoutMs, due, handTo }: NewTask): string {
+function headJson(task: NewTask): string {
+  const { queue, name, priority, maxRetries, timeoutMs, due, handTo, expiresInMs, unique } = task;
   const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at];
-  return JSON.stringify([queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null]);
+  const head: unknown[] = [queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null];
+  if (expiresInMs !== undefined || unique) {
+    const scope = unique?.scope === 'live' ? null : unique?.scope;
+    head.push(expiresInMs ?? null, scope ?? null, unique?.windowMs ?? null, unique?.replace, unique?.movesDue);
+  }
+  return JSON.stringify(head);
 }
 
 function sharesHead(a: NewTask, b: NewTask): boolean {
@@ -43,7 +49,9 @@ function sharesHead(a: NewTask, b: NewTask): boolean {
     a.priority === b.priority &&
     a.maxRetries === b.maxRetries &&
     a.timeoutMs === b.timeoutMs &&
-    a.handTo === b.handTo
+    a.handTo === b.handTo &&
+    a.expiresInMs === b.expiresInMs &&
+    a.unique === b.unique
   );
 }
 
@@ -97,6 +105,7 @@ export function claimedTask(queue: string, row: TextRow): ClaimedTask {
     createdAt: Number(row[9]) / 1_000,
     scheduledAt: Number(row[10]) / 1_000,
     crashes: Number(row[11]),
+    expiresInMs: numberOrNull(row[12]),
   };
 }
 
@@ -132,6 +141,8 @@ export function shownTask(row: TextRow): Task {
       startedAt: new Date(attempt.startedAt),
       finishedAt: new Date(attempt.finishedAt),
     })),
+    expiresAt: dateOrNull(row[19]),
+    reason: (row[20] ?? null) as TaskReason | null,
   };
 }
 

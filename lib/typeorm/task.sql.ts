@@ -1,4 +1,7 @@
+import { keepEnded } from './finished-tasks.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
+import { dueAt, expired, headOf, holdsKey, later, termsOfHead } from './new-tasks.sql.js';
+import { patience } from './unique.sql.js';
 
 /**
  * Every statement that workers and producers send, one a store method.
@@ -11,9 +14,6 @@ import { channelOf, quoteSchema } from './identifiers.js';
  * planner could come from the other side (a worker, a queue) stands as `IS NOT DISTINCT FROM`, or comes from the input.
  */
 export type TaskSql = ReturnType<typeof taskSql>;
-
-/** How long one try of a unique enqueue waits for the transaction that holds its key, in milliseconds. */
-const uniquePatienceMs = 200;
 
 /** The most attempts that a task's row remembers: the latest. */
 const rememberedAttempts = 50;
@@ -32,22 +32,11 @@ export function taskSql(schema: string) {
    * the table was empty when it was last vacuumed or analyzed.
    */
   const sameKey = (t: string, i: string) => `${t}."id" = ANY(ARRAY[${i}."id"]) AND ${t}."queue" = ${i}."queue"`;
-  /** The columns that a finished task keeps as they were; what else it has is given apart, by `keep`. */
-  const kept = `"id", "queue", "name", "priority", "scheduled_at", "claim_seq", "attempt", "retries",
-      "max_retries", "timeout_ms", "created_at", "started_at", "unique_key", "payload"`;
   const millis = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`;
   /** Exact: a double counts the seconds since 1970 to a quarter of a microsecond. */
   const micros = (column: string) => `(date_part('epoch', ${column}) * 1000000)::bigint`;
-  /** Until when a finished task stays: of milliseconds, Infinity being for ever. */
-  const keptUntil = (ms: string) => `CASE WHEN ${ms} = 'Infinity' THEN 'infinity' ELSE ${later(ms)} END`;
-  const later = (ms: string) => `now() + ${ms} * interval '1 millisecond'`;
-  /**
-   * Keeps those of the ended tasks in `rows` that stay, by their column "keep_ms": 0 is not at all. Their state, attempts
-   * and crashes are columns of `rows` or values.
-   */
-  const keep = (rows: string, state: string, attempts: string, crashes = '"crashes"') => `
-        INSERT INTO ${finished} (${kept}, "crashes", "state", "attempts", "kept_until")
-        SELECT ${kept}, ${crashes}, ${state}, ${attempts}, ${keptUntil('"keep_ms"')} FROM ${rows} WHERE "keep_ms" > 0`;
+  const keep = (rows: string, state: string, attempts: string, crashes?: string) =>
+    keepEnded(finished, rows, { state, attempts, ...(crashes && { crashes }) });
   /** Appends an attempt to those of `t`; `report` is a jsonb of its number, outcome and error. */
   const withAttempt = (report: string) => `
       (CASE WHEN jsonb_array_length(t."attempts") >= ${rememberedAttempts} THEN t."attempts" - 0 ELSE t."attempts" END)
@@ -63,22 +52,16 @@ export function taskSql(schema: string) {
             AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = ${workerId}::uuid AND w."lease_until" > now())
             AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = ${queueName} AND q."paused_at" IS NOT NULL)
           THEN ${workerId}::uuid END`;
-  const dueAt = (inMs: string, at: string) =>
-    `CASE WHEN ${at} IS NULL THEN ${later(`${inMs}::float8`)} ELSE ${at}::timestamptz END`;
-  const head = (more: string) => `
-        SELECT h->>0 AS "queue", h->>1 AS "name", (h->>2)::smallint AS "priority", (h->>3)::integer AS "max_retries",
-          (h->>4)::integer AS "timeout_ms", ${dueAt('(h->>5)', '(h->>6)')} AS "scheduled_at", g->1 AS "rows"${more}
-        FROM (SELECT g, g->0 AS h FROM jsonb_array_elements($1::jsonb) g OFFSET 0) groups`;
 
-  const enqueue = (order: string, onConflict: string, patience = '') => `
+  const enqueue = (order: string, onConflict: string, wait = '') => `
       WITH head AS MATERIALIZED (
-        ${head(`, ${handedTo('(h->>7)', 'h->>0')} AS "worker_id"`)}${patience}
+        ${headOf(`, ${handedTo('(h->>7)', 'h->>0')} AS "worker_id", ${termsOfHead()}`)}${wait}
       ), stored AS (
         INSERT INTO ${task} ("id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms",
-          "scheduled_at", "worker_id", "claim_seq", "attempt", "started_at")
+          "scheduled_at", "expires_at", "unique_scope", "worker_id", "claim_seq", "attempt", "started_at")
         SELECT (e->>0)::uuid AS "id", e->>1 AS "unique_key", e->2, "queue", "name", "priority", "max_retries",
-          "timeout_ms", "scheduled_at", "worker_id", ("worker_id" IS NOT NULL)::int, ("worker_id" IS NOT NULL)::int,
-          CASE WHEN "worker_id" IS NOT NULL THEN now() END
+          "timeout_ms", "scheduled_at", "expires_at", "unique_scope", "worker_id", ("worker_id" IS NOT NULL)::int,
+          ("worker_id" IS NOT NULL)::int, CASE WHEN "worker_id" IS NOT NULL THEN now() END
         FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e ${order}
         ${onConflict}
         RETURNING "id", "worker_id"
@@ -107,25 +90,32 @@ export function taskSql(schema: string) {
   /** The columns of a claimed task, in the order of `claimedTask`. */
   const claimed = `t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries",
         t."timeout_ms", t."claim_seq", ${micros('t."created_at"')} AS "created_at",
-        ${micros('t."scheduled_at"')} AS "scheduled_at", t."crashes"`;
+        ${micros('t."scheduled_at"')} AS "scheduled_at", t."crashes",
+        CASE WHEN t."attempt" = 1 THEN ${millis('t."expires_at" - now()')} END AS "expires_in_ms"`;
 
   /** The columns of a task that is shown, in the order of `shownTask`; a live one and a finished one alike. */
   const shown = (
     state: string,
     workerId: string,
     finishedAt: string,
+    reason: string,
   ) => `${state} AS "state", ${workerId} AS "worker_id",
       ${finishedAt} AS "finished_at", "id", "queue", "name", "priority", ${millis('"scheduled_at"')} AS "scheduled_at",
       "claim_seq", "attempt", "retries", "crashes", "max_retries", "timeout_ms", ${millis('"created_at"')} AS "created_at",
-      ${millis('"started_at"')} AS "started_at", "unique_key", "payload", "attempts"`;
-  const liveRow = shown(`CASE WHEN "worker_id" IS NULL THEN 'ready' ELSE 'running' END`, '"worker_id"', 'NULL::float8');
-  const finishedRow = shown('"state"', 'NULL::uuid', millis('"finished_at"'));
+      ${millis('"started_at"')} AS "started_at", "unique_key", "payload", "attempts",
+      ${millis('"expires_at"')} AS "expires_at", ${reason} AS "reason"`;
+  const liveRow = shown(
+    `CASE WHEN "worker_id" IS NULL THEN 'ready' ELSE 'running' END`,
+    '"worker_id"',
+    'NULL::float8',
+    'NULL::text',
+  );
+  const finishedRow = shown('"state"', 'NULL::uuid', millis('"finished_at"'), '"reason"');
 
   return {
     /**
-     * $1: a JSON array of groups [[queue, name, priority, maxRetries, timeoutMs, delayMs, scheduledAt, worker], rows], a
-     * row being [id, uniqueKey, payload]. Those of a group with a worker are stored as claimed by it, if its lease is
-     * alive and the queue is not paused. Rows whose id or unique key is taken are left out. Sorted by unique key, so that
+     * $1: the input of new-tasks.sql.ts. Those of a group with a worker are stored as claimed by it, if its lease is alive
+     * and the queue is not paused. Rows whose id or unique key is taken are left out. Sorted by unique key, so that
      * producers of the same keys wait for each other in one order. $2: queues whose workers are woken at the commit. The
      * answer: how many were stored, the ids of those that were stored as claimed, and when.
      */
@@ -138,7 +128,7 @@ export function taskSql(schema: string) {
     enqueueUnique: enqueue(
       'ORDER BY "unique_key", "id"',
       'ON CONFLICT DO NOTHING',
-      ` WHERE set_config('lock_timeout', '${uniquePatienceMs}', true) IS NOT NULL`,
+      patience,
     ),
 
     /** The same for ids that are new and keys that are none: it need not look before it stores, and is quicker. */
@@ -146,7 +136,7 @@ export function taskSql(schema: string) {
 
     /** The same for many that are handed to nobody: all are stored, or it fails. */
     enqueueBulk: `
-      WITH head AS MATERIALIZED (${head('')}
+      WITH head AS MATERIALIZED (${headOf('')}
       ), stored AS (
         INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at")
         SELECT (e->>0)::uuid, e->2, "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at"
@@ -176,18 +166,22 @@ export function taskSql(schema: string) {
       FROM unnest($1::text[], $2::bigint[]) AS i("queue", "in_ms")`,
 
     /**
-     * $1: a JSON array of [id, queue, name, uniqueKey]. Who stands where these could not be stored, and the worker that
-     * has claimed it for the first time: by id first, since an enqueue that is repeated after a lost reply finds itself.
+     * $1: a JSON array of [id, queue, name, uniqueKey]. Who stands where these could not be stored, the worker that has
+     * claimed it for the first time, and whether it has started once: by id first, since an enqueue that is repeated after
+     * a lost reply finds itself. What has expired stands in nobody's way.
      */
     holders: `
       SELECT e->>0 AS "id", t."id"::text AS "holder",
-        CASE WHEN t."claim_seq" = 1 THEN t."worker_id"::text END AS "worker", t."created_at"
+        CASE WHEN t."claim_seq" = 1 THEN t."worker_id"::text END AS "worker", t."created_at", t."started"
       FROM jsonb_array_elements($1::jsonb) e CROSS JOIN LATERAL (
-        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')} AS "created_at"
+        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')} AS "created_at",
+           t."worker_id" IS NOT NULL OR t."attempt" > 0 AS "started"
          FROM ${task} t WHERE t."id" = (e->>0)::uuid AND t."queue" = e->>1)
         UNION ALL
-        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')} FROM ${task} t
-         WHERE t."queue" = e->>1 AND t."name" = e->>2 AND t."unique_key" = e->>3)
+        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')},
+           t."worker_id" IS NOT NULL OR t."attempt" > 0 FROM ${task} t
+         WHERE t."queue" = e->>1 AND t."name" = e->>2 AND t."unique_key" = e->>3 AND ${holdsKey('t.')}
+           AND (${expired('t.')}) IS NOT TRUE)
         LIMIT 1
       ) t`,
 
@@ -236,6 +230,7 @@ export function taskSql(schema: string) {
           SELECT t."id", t."queue" FROM ${task} t
           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
             AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[]) AND t."crashes" < $9::int
+            AND (t."expires_at" IS NULL OR t."expires_at" > now() OR t."attempt" > 0)
             AND (t."scheduled_at", t."id") > (
               CASE WHEN level."priority" = $6::int THEN timestamptz 'epoch' + $7::float8 * interval '1 microsecond'
               ELSE '-infinity' END,
@@ -443,15 +438,17 @@ export function taskSql(schema: string) {
       SELECT (SELECT count(*) FROM ended)::int AS "ended",
         (SELECT count(pg_notify(${channel}, 'c' || "id")) FROM asked)::int AS "asked"`,
 
-    /** $1 id. Its unique key may be taken meanwhile: that is an error, and the finished row stays. */
+    /** $1 id. Its unique key may be taken meanwhile: that is an error, and the finished row stays. It expires no more. */
     retry: `
       WITH gone AS (
         DELETE FROM ${finished} WHERE "id" = $1::uuid AND "state" IN ('failed', 'cancelled') AND ${stays} RETURNING *
       ), back AS (
         INSERT INTO ${task} ("id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
-          "created_at", "started_at", "unique_key", "payload", "attempts")
+          "created_at", "started_at", "unique_key", "unique_scope", "payload", "attempts")
         SELECT "id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
-          "created_at", "started_at", "unique_key", "payload", "attempts" FROM gone
+          "created_at", "started_at", "unique_key",
+          CASE "unique_scope" WHEN 'liveExpired' THEN NULL WHEN 'waitingExpired' THEN 'waiting' ELSE "unique_scope" END,
+          "payload", "attempts" FROM gone
         RETURNING "queue"
       ), woken AS (
         ${wake('back')}
@@ -462,6 +459,7 @@ export function taskSql(schema: string) {
     keyHolder: `
       SELECT t."id"::text AS "holder" FROM ${finished} f
       JOIN ${task} t ON t."queue" = f."queue" AND t."name" = f."name" AND t."unique_key" = f."unique_key"
+        AND ${holdsKey('t.')}
       WHERE f."id" = $1::uuid`,
 
     /** $1 id. A running task is left alone. */

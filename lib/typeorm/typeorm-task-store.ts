@@ -3,10 +3,13 @@ import type { DataSource } from 'typeorm';
 import { delay } from '../engine/delay.js';
 import { cursorAfter, readPage } from '../engine/page-cursor.js';
 import type { ScheduleStore } from '../engine/schedule-store.js';
+import type { TaskRef } from '../engine/task-event.js';
 import type { ClaimedTask, NewTask, Stored, Task, TaskState } from '../engine/task.js';
 import {
   type CancelOutcome,
   type ClaimRequest,
+  type ExpireRequest,
+  type Expiry,
   type Holding,
   type Lease,
   type LeaseEvents,
@@ -28,6 +31,7 @@ import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '..
 import { Claimer } from './claimer.js';
 import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
 import { Database, type Run, type Statement } from './database.js';
+import { expirySql } from './expiry.sql.js';
 import { HotTableVacuum } from './hot-table.vacuum.js';
 import { defaultSchema } from './identifiers.js';
 import { migrate, type MigrationMode } from './migrate.js';
@@ -41,6 +45,7 @@ import { scheduleSql } from './schedule.sql.js';
 import { taskSql } from './task.sql.js';
 import type { TextRow } from './text-query.js';
 import { type Transaction, TypeOrmScheduleStore } from './typeorm-schedule-store.js';
+import { uniqueSql } from './unique.sql.js';
 
 export interface TypeOrmTaskStoreOptions {
   /**
@@ -59,6 +64,7 @@ export interface TypeOrmTaskStoreOptions {
 }
 
 const rescueLimit = 1_000;
+const expireLimit = 1_000;
 const connectionsForLooks = 1;
 
 /** Keeps tasks in PostgreSQL, through a TypeORM DataSource whose connections are the store's own. */
@@ -179,15 +185,26 @@ export class TypeOrmTaskStore extends TaskStore {
 
   async rescue({ leaseMs, maxCrashes, keepFailedMs }: RescueRequest): Promise<readonly RescuedTask[]> {
     const rescued: RescuedTask[] = [];
-    const keep = Object.fromEntries([...keepFailedMs].map(([queue, keepMs]) => [queue, keepValue(keepMs)]));
     for (let found = rescueLimit; found === rescueLimit;) {
-      const rows = await this.run('rescue', [leaseMs, maxCrashes, JSON.stringify(keep), rescueLimit]);
+      const rows = await this.run('rescue', [leaseMs, maxCrashes, keepJson(keepFailedMs), rescueLimit]);
       // What somebody wanted cancelled ends so, and is no longer anybody's to rescue. No row at all has no id.
       rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));
       found = rows.length;
     }
     if (rescued.length > 0) this.claimer.gaveBack();
     return rescued;
+  }
+
+  async expire({ keepCancelledMs }: ExpireRequest): Promise<Expiry> {
+    const expired: TaskRef[] = [];
+    for (;;) {
+      const rows = await this.run('expire', [keepJson(keepCancelledMs), expireLimit]);
+      const ended = rows.filter(([, , id]) => id !== null);
+      expired.push(...ended.map(([, , id, queue, name]) => ({ id: text(id), queue: text(queue), name: text(name) })));
+      const [nextInMs, forgotten] = rows[0] ?? [];
+      if (ended.length === expireLimit || Number(forgotten) === expireLimit) continue;
+      return { expired, nextInMs: nextInMs == null ? null : Number(nextInMs) };
+    }
   }
 
   async listen(listener: (hint: StoreHint) => void): Promise<Listening> {
@@ -313,6 +330,8 @@ function namedStatements(schema: string) {
   const texts = {
     ...sql,
     ...scheduleSql(schema),
+    ...uniqueSql(schema),
+    ...expirySql(schema),
     listNewestFirst: list('DESC'),
     listOldestFirst: list('ASC'),
     renewLeaseHere: `${sql.renewLease} RETURNING 1`,
@@ -349,6 +368,11 @@ function byStatement(settlements: readonly Settlement[]): Map<ReturnType<typeof 
     else groups.set(statement, [settlement]);
   }
   return groups;
+}
+
+/** For how long tasks stay, by queue. */
+function keepJson(keepMs: ReadonlyMap<string, number | null>): string {
+  return JSON.stringify(Object.fromEntries([...keepMs].map(([queue, ms]) => [queue, keepValue(ms)])));
 }
 
 function rescuedTask([id, queue, name, attempt, crashes, end]: TextRow): RescuedTask {

@@ -112,6 +112,7 @@ describe('a row', () => {
       createdAt: integer,
       scheduledAt: integer,
       crashes: integer,
+      expiresInMs: nullable(integer),
     });
     fc.assert(
       fc.property(text, fields, (queue, task) => {
@@ -129,6 +130,7 @@ describe('a row', () => {
             createdAt * 1_000,
             scheduledAt * 1_000,
             task.crashes,
+            task.expiresInMs,
           ),
         ];
         expect(claimedTask(queue, row)).toEqual({ ...task, queue });
@@ -164,6 +166,8 @@ describe('a row', () => {
       scheduledAt: date,
       startedAt: nullable(date),
       finishedAt: nullable(date),
+      expiresAt: nullable(date),
+      reason: nullable(fc.constant('expired' as const)),
       attempts: fc.array(attempt, { maxLength: 3 }),
     });
     fc.assert(
@@ -179,6 +183,7 @@ describe('a row', () => {
           ...columns(task.timeoutMs, task.createdAt, task.startedAt, task.uniqueKey),
           JSON.stringify(task.payload),
           JSON.stringify(attempts),
+          ...columns(task.expiresAt, task.reason),
         ];
         expect(shownTask(row)).toEqual(task);
       }),

@@ -6,13 +6,15 @@ import { readSchemaVersion } from '../schema-version.js';
  * The first schema.
  *
  * - `task` holds live tasks only, so that it stays small and its indexes hot. A task is ready while `worker_id` is
- *   null. Only the columns in an index cost more than a heap update: keep it that way.
+ *   null. Only the columns in an index cost more than a heap update: keep it that way. `unique_scope` says how it holds its
+ *   unique key: null while it lives, `waiting` until its first claim, all others not at all.
  * - `finished_task` holds finished tasks that are kept. It is partitioned by the time until which they stay, so that a
  *   partition whose day is over is dropped whole, whatever was kept for how long. What stays for ever has a partition
  *   of its own; rows for whose day none stands go to the default one, and are deleted there when their time is over.
  * - `worker` holds one lease a process. `lease_until` is in no index, so renewing it is a HOT update.
  * - `queue` holds what is known of a queue beyond the options: whether it is paused.
  * - `upkeep` holds who does the work that is done once a day.
+ * - `unique_window` holds the unique keys that are held for a time, whatever becomes of their tasks.
  * - `schedule` holds schedules, those that classes declare and those that were made at run time, each with its next tick.
  *
  * Primary and unique keys carry the queue, so that the tables can be distributed by it.
@@ -48,7 +50,9 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "created_at" timestamptz NOT NULL DEFAULT now(),
           "started_at" timestamptz,
           "cancel_keep_ms" double precision,
+          "expires_at" timestamptz,
           "unique_key" text,
+          "unique_scope" text,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL DEFAULT '[]',
           CONSTRAINT "task_pkey" PRIMARY KEY ("id", "queue")
@@ -67,7 +71,11 @@ export function createBackie(schema: string): new () => MigrationInterface {
         WHERE "worker_id" IS NULL AND "crashes" > 0`);
       await runner.query(`
         CREATE UNIQUE INDEX "task_unique" ON ${s}."task" ("queue", "name", "unique_key")
-        WHERE "unique_key" IS NOT NULL`);
+        WHERE "unique_key" IS NOT NULL
+          AND ("unique_scope" IS NULL OR "unique_scope" = 'waiting' AND "claim_seq" = 0)`);
+      await runner.query(`
+        CREATE INDEX "task_expiry" ON ${s}."task" ("expires_at")
+        WHERE "worker_id" IS NULL AND "attempt" = 0 AND "expires_at" IS NOT NULL`);
       // A queue's table turns over completely: by the default 20 % of a large table, autovacuum would come far too late.
       await runner.query(`
         ALTER TABLE ${s}."task" SET (
@@ -92,7 +100,10 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "started_at" timestamptz,
           "finished_at" timestamptz NOT NULL DEFAULT now(),
           "kept_until" timestamptz NOT NULL,
+          "expires_at" timestamptz,
+          "reason" text,
           "unique_key" text,
+          "unique_scope" text,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL,
           CONSTRAINT "finished_task_pkey" PRIMARY KEY ("id", "queue", "kept_until"),
@@ -132,6 +143,16 @@ export function createBackie(schema: string): new () => MigrationInterface {
           CONSTRAINT "queue_pkey" PRIMARY KEY ("name")
         )`);
       await runner.query(`
+        CREATE TABLE ${s}."unique_window" (
+          "queue" text NOT NULL,
+          "name" text NOT NULL,
+          "unique_key" text NOT NULL,
+          "task_id" uuid NOT NULL,
+          "until" timestamptz NOT NULL,
+          CONSTRAINT "unique_window_pkey" PRIMARY KEY ("queue", "name", "unique_key")
+        )`);
+      await runner.query(`CREATE INDEX "unique_window_over" ON ${s}."unique_window" ("until")`);
+      await runner.query(`
         CREATE TABLE ${s}."schedule" (
           "name" text NOT NULL,
           "task" text NOT NULL,
@@ -157,7 +178,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
     }
 
     async down(runner: QueryRunner): Promise<void> {
-      for (const table of ['upkeep', 'schedule', 'queue', 'worker', 'finished_task', 'task']) {
+      for (const table of ['upkeep', 'schedule', 'unique_window', 'queue', 'worker', 'finished_task', 'task']) {
         await runner.query(`DROP TABLE ${s}."${table}"`);
       }
     }

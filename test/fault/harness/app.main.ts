@@ -1,6 +1,7 @@
 /** An application under test: a child process that works, enqueues, or both, until a signal or a fault ends it. */
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
+import type { Observable } from 'rxjs';
 import { TaskEvents, TaskQueue, WorkerPool } from 'nestjs-backie';
 import type { AppSettings, EventCounts, FromApp, ToApp } from './app.protocol.js';
 import { AppModule } from './app.module.js';
@@ -26,7 +27,10 @@ for (const app of apps) {
   // Before it starts, as `app.listen()` would: a signal may come while it does.
   app.enableShutdownHooks();
   const events = app.get(TaskEvents);
-  for (const kind of Object.keys(counts) as (keyof EventCounts)[]) events[kind].subscribe(() => counts[kind]++);
+  for (const kind of Object.keys(counts) as (keyof EventCounts)[]) {
+    const happened: Observable<unknown> = events[kind];
+    happened.subscribe(() => counts[kind]++);
+  }
 }
 await Promise.all(apps.map((app) => app.init()));
 const queue = apps[0].get(TaskQueue);

@@ -1,0 +1,84 @@
+import type { NewTask, Stored } from '../engine/task.js';
+import type { Hints } from './hints.js';
+import { isExpired, isUnstarted, newStoredTask, type StoredTask } from './stored-task.js';
+import { keyOf, type TaskTable } from './task-table.js';
+import type { Workers } from './workers.js';
+
+/** A unique key that is held for a time, whatever becomes of the task. */
+interface Window {
+  readonly taskId: string;
+  readonly until: number;
+}
+
+/** Stores tasks, each unless its unique key is held by another. */
+export class Producer {
+  private readonly windows = new Map<string, Window>();
+
+  constructor(
+    private readonly tasks: TaskTable,
+    private readonly workers: Workers,
+    private readonly hints: Hints,
+    private readonly paused: ReadonlySet<string>,
+    private readonly now: () => number,
+  ) {}
+
+  store(tasks: readonly NewTask[]): Stored[] {
+    const now = this.now();
+    const due = new Set<string>();
+    // All are made before the first is stored, so that one that cannot be made leaves no others behind.
+    const made = tasks.map((given) => ({ given, task: newStoredTask(given, now) }));
+    const results = made.map(({ given, task }) => this.storeOne(given, task, now, due));
+    this.hints.wake(due);
+    return results;
+  }
+
+  /** Forgets the windows that are over. */
+  forget(): void {
+    const now = this.now();
+    for (const [key, { until }] of this.windows) if (until <= now) this.windows.delete(key);
+  }
+
+  private storeOne(given: NewTask, task: StoredTask, now: number, due: Set<string>): Stored {
+    const known = this.tasks.get(task.id);
+    if (known) return { id: known.id, duplicate: false, ...handedAt(known, given.handTo) };
+    const holder = this.holder(given, task, now);
+    if (holder !== undefined) return this.meet(holder, given, task, now, due);
+    this.tasks.insert(task);
+    if (given.handTo !== undefined && !this.paused.has(task.queue) && this.workers.isAlive(given.handTo)) {
+      this.tasks.hand(task, given.handTo, now);
+      return { id: task.id, duplicate: false, handedAt: now };
+    }
+    if (task.scheduledAt <= now) due.add(task.queue);
+    return { id: task.id, duplicate: false };
+  }
+
+  /** Who holds the key of a new task; when nobody does, its window is open from now on. */
+  private holder({ unique }: NewTask, task: StoredTask, now: number): string | undefined {
+    if (unique?.scope === 'window') {
+      const window = this.windows.get(keyOf(task));
+      if (window && window.until > now) return window.taskId;
+      this.windows.set(keyOf(task), { taskId: task.id, until: now + (unique.windowMs ?? 0) });
+      return undefined;
+    }
+    const id = this.tasks.keyHolder(task);
+    const holder = id === undefined ? undefined : this.tasks.get(id);
+    if (!holder || !isExpired(holder, now)) return id;
+    this.tasks.freeKey(holder);
+    return undefined;
+  }
+
+  private meet(id: string, given: NewTask, task: StoredTask, now: number, due: Set<string>): Stored {
+    const holder = this.tasks.get(id);
+    if (!given.unique?.replace || !holder || !isUnstarted(holder) || isExpired(holder, now)) {
+      return { id, duplicate: true };
+    }
+    this.tasks.replace(holder, task, given.unique.movesDue ? task.scheduledAt : holder.scheduledAt);
+    if (holder.scheduledAt <= now) due.add(holder.queue);
+    return { id, duplicate: true, replaced: true };
+  }
+}
+
+/** The first claim of a task by the worker that it was handed to; a repeated enqueue finds it so. */
+function handedAt({ workerId, claimSeq, createdAt }: StoredTask, handTo: string | undefined): { handedAt?: number } {
+  return handTo !== undefined && workerId === handTo && claimSeq === 1 ? { handedAt: createdAt } : {};
+}

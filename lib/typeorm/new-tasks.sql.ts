@@ -1,0 +1,35 @@
+/**
+ * The input of every statement that stores batches of tasks: a JSON array of groups [head, rows], a row being [id,
+ * uniqueKey, payload], a head [queue, name, priority, maxRetries, timeoutMs, delayMs, scheduledAt, worker], and for those
+ * that need them [… expiresInMs, uniqueScope, windowMs, movesDue].
+ */
+
+/** The columns that a head gives, beside the time at which its tasks are due. */
+const headColumns = `h->>0 AS "queue", h->>1 AS "name", (h->>2)::smallint AS "priority", (h->>3)::integer AS "max_retries",
+          (h->>4)::integer AS "timeout_ms"`;
+
+export const later = (ms: string, clock = 'now()') => `${clock} + ${ms} * interval '1 millisecond'`;
+
+export const dueAt = (inMs: string, at: string, clock?: string) =>
+  `CASE WHEN ${at} IS NULL THEN ${later(`${inMs}::float8`, clock)} ELSE ${at}::timestamptz END`;
+
+/** The groups of $1, one row each, with `rows` still in JSON. */
+export const headOf = (more: string, clock?: string) => `
+        SELECT ${headColumns}, ${dueAt('(h->>5)', '(h->>6)', clock)} AS "scheduled_at", g->1 AS "rows"${more}
+        FROM (SELECT g, g->0 AS h FROM jsonb_array_elements($1::jsonb) g OFFSET 0) groups`;
+
+/** When tasks of a head expire, or null, and how they hold their key. */
+export const termsOfHead = (clock?: string) => `${later('(h->>8)::float8', clock)} AS "expires_at",
+          h->>9 AS "unique_scope"`;
+
+/**
+ * Whether a task holds its unique key against others: the condition of task_unique, word for word, so that the planner
+ * knows it again. Whoever holds it only while it waits gives it up at its first claim, and never takes it back; for a
+ * window the key is held in unique_window, and by no task.
+ */
+export const holdsKey = (t: string) => `${t}"unique_key" IS NOT NULL
+          AND (${t}"unique_scope" IS NULL OR ${t}"unique_scope" = 'waiting' AND ${t}"claim_seq" = 0)`;
+
+/** Whether a task has not started and may not start any more. `clock` is that of the statement, not of its transaction. */
+export const expired = (t: string) =>
+  `${t}"worker_id" IS NULL AND ${t}"attempt" = 0 AND ${t}"expires_at" <= clock_timestamp()`;
