@@ -22,6 +22,7 @@ export type {
   StoredError,
   Task,
   TaskAttempt,
+  UniqueTerms,
 } from './engine/task.js';
 export type { AttemptRef, TaskEventKind, TaskEventMap, TaskRef } from './engine/task-event.js';
 export { TaskStore } from './engine/task-store.js';
@@ -29,6 +30,8 @@ export type {
   AttemptReport,
   CancelOutcome,
   ClaimRequest,
+  ExpireRequest,
+  Expiry,
   Holding,
   Lease,
   LeaseEvents,
@@ -84,6 +87,8 @@ export type {
 } from './interfaces/background-task-handler.interface.js';
 export type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
 export type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
+export { OnConflict, UniqueScope } from './interfaces/unique-options.interface.js';
+export type { UniqueOptions } from './interfaces/unique-options.interface.js';
 export type { ScheduleInfo, ScheduleOptions, ScheduleTimes } from './interfaces/schedule-options.interface.js';
 export { InvalidScheduleError, ScheduleDeclaredError, UnknownScheduleError } from './errors/schedule.errors.js';
 export { MemoryTaskStore } from './memory/memory-task-store.js';

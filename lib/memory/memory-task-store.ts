@@ -169,7 +169,7 @@ export class MemoryTaskStore extends TaskStore {
       const keepMs = keepCancelledMs.get(task.queue);
       this.tasks.finish(task, 'cancelled', keepMs === undefined ? Infinity : keepMs, now);
     }
-    const next = Math.min(...waiting.map(({ expiresAt }) => expiresAt).filter((at) => at > now));
+    const next = waiting.reduce((soonest, { expiresAt: at }) => (at > now ? Math.min(soonest, at) : soonest), Infinity);
     return {
       expired: expired.map(({ id, name, queue }) => ({ id, name, queue })),
       nextInMs: next === Infinity ? null : Math.ceil(next - now),

@@ -70,7 +70,9 @@ export function checkTaskOptions(taskName: string, options: unknown): void {
   if (typeof rest.unique === 'object') checkUnique(where, rest.unique, declaredKey);
   checkTimes(where, rest);
   if (cron !== undefined && uniqueOnConflict(rest.unique) === 'debounce') {
-    throw new InvalidOptionsError(`${where}: onConflict 'debounce' says when a task is due, and so does cron: drop one.`);
+    throw new InvalidOptionsError(
+      `${where}: onConflict 'debounce' says when a task is due, and so does cron: drop one.`,
+    );
   }
   // It would fail no sooner than when a worker starts.
   if (rest.payload !== undefined) encodeSchedulePayload(taskName, rest.payload);

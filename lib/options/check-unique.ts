@@ -21,7 +21,9 @@ export function checkUnique(where: string, unique: UniqueOptions<unknown>, key: 
   const { key: given, scope, within, onConflict } = unique;
   if (given === undefined) throw new InvalidOptionsError(`${what} has no key, but needs one.`);
   if (onConflict === 'debounce' && within === undefined) {
-    throw new InvalidOptionsError(`${what}: onConflict 'debounce' needs within: how many milliseconds it must be quiet.`);
+    throw new InvalidOptionsError(
+      `${what}: onConflict 'debounce' needs within: how many milliseconds it must be quiet.`,
+    );
   }
   if (onConflict === 'debounce' && scope === 'live') {
     throw new InvalidOptionsError(

@@ -119,7 +119,9 @@ async function untilResolved(
   let open = tasks;
   for (let tries = 0; open.length > 0; tries++) {
     if (tries >= maxTries) {
-      throw new Error(`The unique keys of ${open.length} tasks changed hands ${maxTries} times while they were enqueued.`);
+      throw new Error(
+        `The unique keys of ${open.length} tasks changed hands ${maxTries} times while they were enqueued.`,
+      );
     }
     await store(open);
     open = open.filter(({ id }) => !results.has(id));

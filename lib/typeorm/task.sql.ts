@@ -125,11 +125,7 @@ export function taskSql(schema: string) {
      * The same, but it waits for another transaction that holds a unique key only for a moment, then fails: whoever
      * waits keeps one of the engine's connections.
      */
-    enqueueUnique: enqueue(
-      'ORDER BY "unique_key", "id"',
-      'ON CONFLICT DO NOTHING',
-      patience,
-    ),
+    enqueueUnique: enqueue('ORDER BY "unique_key", "id"', 'ON CONFLICT DO NOTHING', patience),
 
     /** The same for ids that are new and keys that are none: it need not look before it stores, and is quicker. */
     enqueueFresh: enqueue('', ''),

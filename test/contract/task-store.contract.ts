@@ -31,6 +31,7 @@ import {
   type TaskStoreUnderTest,
 } from './task-store.fixtures.js';
 import { describeTaskStoreModel } from './task-store.model.js';
+import { describeUniqueTerms } from './unique-terms.contract.js';
 
 export type { TaskStoreUnderTest } from './task-store.fixtures.js';
 
@@ -1959,6 +1960,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
       });
     });
 
+    describeUniqueTerms(() => subject);
     describeTaskStoreModel(() => subject);
   });
 }

@@ -39,6 +39,8 @@ describeTaskStore('TypeOrmTaskStore', async () => {
       );
       for (const move of [
         `worker SET lease_until = lease_until - ${ago} WHERE queues ? $1`,
+        `task SET expires_at = expires_at - ${ago} WHERE queue = $1`,
+        `unique_window SET until = until - ${ago} WHERE queue = $1`,
         `finished_task SET kept_until = kept_until - ${ago} WHERE queue = $1 AND kept_until < 'infinity'`,
       ]) {
         await client.query(`UPDATE ${schema}.${move}`, [queue, ms]);
