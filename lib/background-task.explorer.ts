@@ -57,6 +57,7 @@ export class BackgroundTaskExplorer {
       maxRetries: options.maxRetries ?? task.maxRetries,
       backoff: options.backoff ?? task.backoff,
       timeoutMs: options.timeoutMs,
+      transaction: options.transactional === true ? {} : options.transactional || undefined,
       handler: this.invoker.handlerOf(wrapper),
     };
   }

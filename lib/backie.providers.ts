@@ -60,8 +60,9 @@ export function instanceProviders(
     },
     {
       provide: TaskRegistry,
-      inject: [BackgroundTaskExplorer, RESOLVED_OPTIONS],
-      useFactory: (explorer: BackgroundTaskExplorer, options: ResolvedOptions) => new TaskRegistry(explorer, options),
+      inject: [BackgroundTaskExplorer, RESOLVED_OPTIONS, store],
+      useFactory: (explorer: BackgroundTaskExplorer, options: ResolvedOptions, taskStore: TaskStore) =>
+        new TaskRegistry(explorer, options, taskStore),
     },
     {
       provide: NestReporter,

@@ -5,6 +5,7 @@ export { BackgroundTask } from './decorators/background-task.decorator.js';
 export { Backoff } from './engine/backoff.js';
 export type { BackoffFunction, BackoffMode, ExponentialBackoff } from './engine/backoff.js';
 export { CurrentTask } from './engine/current-task.js';
+export type { TaskManager } from './engine/current-task.js';
 export { CatchUp } from './engine/schedule.js';
 export type { Schedule, ScheduleDefinition } from './engine/schedule.js';
 export { ScheduleStore } from './engine/schedule-store.js';
@@ -26,6 +27,13 @@ export type {
 } from './engine/task.js';
 export type { AttemptRef, TaskEventKind, TaskEventMap, TaskRef } from './engine/task-event.js';
 export { TaskStore } from './engine/task-store.js';
+export { IsolationLevel } from './engine/task-transaction.js';
+export type {
+  TaskTransaction,
+  TransactionRequest,
+  TransactionSource,
+  TransactionTerms,
+} from './engine/task-transaction.js';
 export type {
   AttemptReport,
   CancelOutcome,
@@ -59,6 +67,7 @@ export {
   LeaseLostError,
   MissingConnectionError,
   MissingHandlerError,
+  NotTransactionalError,
   PayloadSchemaError,
   QuarantinedError,
   QueueNotConfiguredError,
@@ -69,6 +78,9 @@ export {
   StoreUnavailableError,
   TaskCancelledError,
   TaskTimeoutError,
+  TransactionEndedError,
+  TransactionFailedError,
+  TransactionsUnsupportedError,
   UniqueKeyPendingError,
   UniqueKeyTakenError,
   UnknownTaskError,

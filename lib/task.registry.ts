@@ -1,4 +1,6 @@
 import type { TaskDefinition } from './engine/task-definition.js';
+import type { TaskStore } from './engine/task-store.js';
+import { TransactionsUnsupportedError } from './errors/transaction.errors.js';
 import { QueueNotConfiguredError } from './errors/configuration.errors.js';
 import type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
 import type { BackgroundTaskExplorer, ExploredTask } from './background-task.explorer.js';
@@ -11,6 +13,7 @@ export class TaskRegistry {
   constructor(
     private readonly explorer: BackgroundTaskExplorer,
     private readonly options: ResolvedOptions,
+    private readonly store: Pick<TaskStore, 'transactions' | 'description'>,
   ) {}
 
   /** What the task of this name declares, if it is registered here. */
@@ -32,7 +35,8 @@ export class TaskRegistry {
   /**
    * The tasks that this process works on.
    *
-   * @throws QueueNotConfiguredError when one of them runs on a queue that the options do not name.
+   * @throws QueueNotConfiguredError when one of them runs on a queue that the options do not name;
+   * TransactionsUnsupportedError when one is transactional and the store has no transactions.
    */
   workable(): ReadonlyMap<string, TaskDefinition> {
     const queues = new Set(this.options.queues.map(({ name }) => name));
@@ -42,6 +46,10 @@ export class TaskRegistry {
     if (first) {
       const names = strays.filter((task) => task.queue === first.queue).map((task) => task.name);
       throw new QueueNotConfiguredError(first.queue, names);
+    }
+    const transactional = definitions.filter(({ transaction }) => transaction).map(({ name }) => name);
+    if (transactional.length > 0 && !this.store.transactions) {
+      throw new TransactionsUnsupportedError(transactional, this.store.description);
     }
     return new Map(definitions.map((definition) => [definition.name, definition]));
   }

@@ -1,10 +1,11 @@
+import { TransactionFailedError } from '../errors/transaction.errors.js';
 import type { Execution } from './execution.js';
-import { type Outcome, settle } from './settlement.js';
+import { type OpenOutcome, type Outcome, settle } from './settlement.js';
 import type { Settler, Settling, Verdict } from './settler.js';
-import type { ClaimedTask } from './task.js';
+import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { AttemptRef, EngineReporter } from './task-event.js';
-import type { Lease, Settlement } from './task-store.js';
+import { type Lease, type Settlement, stateAfter } from './task-store.js';
 
 /** Has the outcome of each attempt of one queue decided, written, and only then told. */
 export class AttemptRecorder {
@@ -19,20 +20,28 @@ export class AttemptRecorder {
     private readonly recorded: (task: ClaimedTask, retryInMs?: number) => void,
   ) {}
 
-  record({ task, limits, startedAt }: Execution, definition: TaskDefinition, lease: Lease, outcome: Outcome): void {
+  record(execution: Execution, definition: TaskDefinition, lease: Lease, outcome: Outcome): void {
+    const { task } = execution;
     if (outcome.kind === 'lost') {
       this.reporter.event('lost', attemptRef(task));
       return this.recorded(task);
     }
-    const durationMs = performance.now() - startedAt;
-    const settlement = settle(task, outcome, {
-      maxRetries: limits.maxRetries,
-      backoff: definition.backoff,
-      retention: this.queue.retention,
-      random: Math.random,
-    });
-    const error = 'error' in outcome ? outcome.error : undefined;
-    this.write(new Ending(this, lease, settlement, task, durationMs, error));
+    const durationMs = performance.now() - execution.startedAt;
+    if (outcome.kind === 'committed') {
+      return this.told(task, outcome.state, outcome.settlement, durationMs, undefined);
+    }
+    const before = outcome.kind === 'unanswered' ? outcome.settlement : undefined;
+    // Once there is somebody to ask: a failure, unless the task is settled already.
+    const open = outcome.kind === 'unanswered' ? unanswered(task) : outcome;
+    const settlement = this.decide(execution, definition, open);
+    const error = 'error' in open ? open.error : undefined;
+    this.write(new Ending(this, lease, settlement, task, durationMs, error, before));
+  }
+
+  /** How the task goes on after this outcome. */
+  decide({ task, limits }: Execution, { backoff }: TaskDefinition, outcome: OpenOutcome): Settlement {
+    const { maxRetries } = limits;
+    return settle(task, outcome, { maxRetries, backoff, retention: this.queue.retention, random: Math.random });
   }
 
   /** Gives back a task that was not started. */
@@ -41,8 +50,19 @@ export class AttemptRecorder {
     this.write(new Ending(this, lease, { kind: 'release', id, queue, claimSeq }, task, undefined, undefined));
   }
 
-  written({ task, settlement, durationMs, error }: Ending, state: Verdict): void {
+  written({ task, settlement, durationMs, error, before }: Ending, verdict: Verdict): void {
     this.underWay.delete(task.id);
+    if (verdict !== 'before') this.told(task, verdict, settlement, durationMs, error);
+    else if (before) this.told(task, stateAfter(before), before, durationMs, undefined);
+  }
+
+  private told(
+    task: ClaimedTask,
+    state: TaskState | 'lost',
+    settlement: Settlement,
+    durationMs: number | undefined,
+    error: unknown,
+  ): void {
     // Also what was to go back, when somebody wished it cancelled meanwhile.
     if (state === 'cancelled') this.reporter.event('cancelled', attemptRef(task));
     else if (durationMs !== undefined) this.tell(task, state, settlement, durationMs, error);
@@ -54,7 +74,13 @@ export class AttemptRecorder {
     this.settler.write(ending);
   }
 
-  private tell(task: ClaimedTask, state: Verdict, settlement: Settlement, durationMs: number, error: unknown): void {
+  private tell(
+    task: ClaimedTask,
+    state: TaskState | 'lost',
+    settlement: Settlement,
+    durationMs: number,
+    error: unknown,
+  ): void {
     const { id, name, queue, attempt } = task;
     if (state === 'lost') this.reporter.event('lost', { id, name, queue, attempt });
     else if (settlement.kind === 'snooze') {
@@ -80,11 +106,16 @@ class Ending implements Settling {
     /** Undefined for a task that never started. */
     readonly durationMs: number | undefined,
     readonly error: unknown,
+    readonly before?: Settlement,
   ) {}
 
   written(verdict: Verdict): void {
     this.recorder.written(this, verdict);
   }
+}
+
+function unanswered({ name, id }: ClaimedTask): OpenOutcome {
+  return { kind: 'threw', error: new TransactionFailedError(name, id, 'its COMMIT did not reach the database') };
 }
 
 /** What identifies an attempt in an event. */

@@ -1,4 +1,5 @@
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import { NotTransactionalError } from '../errors/transaction.errors.js';
 import { longestWaitMs } from './backoff.js';
 import type { ClaimedTask } from './task.js';
 
@@ -6,7 +7,13 @@ import type { ClaimedTask } from './task.js';
 export interface AttemptControls {
   controller(): AbortController;
   snooze(ms: number): void;
+  /** Undefined when the attempt has no transaction. */
+  manager(): unknown;
 }
+
+/** What a transaction gives to its handler. The engine does not know: whoever does augments it. */
+// oxlint-disable-next-line typescript/no-empty-object-type -- augmented outside of the engine
+export interface TaskManager {}
 
 /** The attempt that a handler is running: the second argument of `run`. */
 export class CurrentTask {
@@ -61,6 +68,18 @@ export class CurrentTask {
    */
   get signal(): AbortSignal {
     return this.#controls.controller().signal;
+  }
+
+  /**
+   * Of a task with `transactional`: the transaction of this attempt. What is written by it, the tasks that are enqueued
+   * with it and the end of the task commit together when the handler has returned, or not at all.
+   *
+   * @throws NotTransactionalError when the task is not transactional.
+   */
+  get manager(): TaskManager {
+    const manager = this.#controls.manager();
+    if (manager === undefined) throw new NotTransactionalError(this.name);
+    return manager as TaskManager;
   }
 
   /**

@@ -17,6 +17,8 @@ export class Execution {
   /** Monotonic milliseconds (performance.now) at which the timeout ends the attempt. */
   readonly deadline: number;
   readonly startedAt = performance.now();
+  /** What the handler gets as `task.manager`, when the attempt has a transaction. */
+  manager: unknown;
   private controller: AbortController | undefined;
   private settled: Outcome | undefined;
   private over: (outcome: Outcome) => void = () => {};
@@ -41,7 +43,11 @@ export class Execution {
     if (settled) return queueMicrotask(() => over(settled));
     this.over = over;
     this.timer = setTimeout(() => this.timeOut(), this.limits.timeoutMs);
-    const controls = { controller: () => this.abortController(), snooze: (ms: number) => this.snooze(ms) };
+    const controls = {
+      controller: () => this.abortController(),
+      snooze: (ms: number) => this.snooze(ms),
+      manager: () => this.manager,
+    };
     const current = new CurrentTask(this.task, this.limits, controls);
     call(handler, this.task.payload, current).then(
       () => this.end(this.snoozeMs === undefined ? returned : { kind: 'snoozed', delayMs: this.snoozeMs }),

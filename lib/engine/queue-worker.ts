@@ -1,3 +1,4 @@
+import { TransactionsUnsupportedError } from '../errors/transaction.errors.js';
 import { AttemptRecorder, attemptRef } from './attempt-recorder.js';
 import { maxTimerMs } from './delay.js';
 import { Execution } from './execution.js';
@@ -9,6 +10,8 @@ import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { EngineReporter } from './task-event.js';
 import type { ClaimRequest, Lease, SettledClaim, TaskStore } from './task-store.js';
+import type { TransactionTerms } from './task-transaction.js';
+import { TransactionalAttempt } from './transactional-attempt.js';
 import { WakeSignal } from './wake-signal.js';
 
 /** What a queue's worker needs of the pool around it. */
@@ -377,7 +380,25 @@ export class QueueWorker {
     this.context.reporter.event('started', attemptRef(task));
     const run: Run = { task, execution, lease, startBy };
     this.runs.set(task.id, run);
-    execution.run(definition.handler, (outcome) => this.ended(run, definition, outcome));
+    const ended = (outcome: Outcome) => this.ended(run, definition, outcome);
+    if (definition.transaction) this.runInTransaction(run, definition, definition.transaction, ended);
+    else execution.run(definition.handler, ended);
+  }
+
+  private runInTransaction(
+    { task, execution, lease }: Run,
+    definition: TaskDefinition,
+    terms: TransactionTerms,
+    ended: (outcome: Outcome) => void,
+  ): void {
+    const { transactions } = this.context.store;
+    const begin = async () => {
+      if (!transactions) throw new TransactionsUnsupportedError([task.name], this.context.store.description);
+      return transactions.begin({ ...terms, task, timeoutMs: execution.limits.timeoutMs });
+    };
+    new TransactionalAttempt(execution, lease.workerId, definition.handler, begin, (outcome) =>
+      this.recorder.decide(execution, definition, outcome),
+    ).run(ended);
   }
 
   private ended({ task, execution, lease }: Run, definition: TaskDefinition, outcome: Outcome): void {

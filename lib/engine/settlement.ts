@@ -3,7 +3,7 @@ import { type Backoff, backoffMs } from './backoff.js';
 import { isInstance } from './is-instance.js';
 import { keepMs, type Retention } from './retention.js';
 import { storedError } from './stored-error.js';
-import type { AttemptOutcome, ClaimedTask } from './task.js';
+import type { AttemptOutcome, ClaimedTask, TaskState } from './task.js';
 import type { AttemptReport, Settlement } from './task-store.js';
 
 /** How an attempt ended. */
@@ -17,7 +17,14 @@ export type Outcome =
   /** The process shuts down: the attempt does not count. */
   | { readonly kind: 'interrupted' }
   /** The lease is gone: there is nothing left to settle. */
-  | { readonly kind: 'lost' };
+  | { readonly kind: 'lost' }
+  /** The attempt's own transaction has settled it. */
+  | { readonly kind: 'committed'; readonly settlement: Settlement; readonly state: TaskState }
+  /** The same, but the COMMIT was not answered: it may have settled nothing. */
+  | { readonly kind: 'unanswered'; readonly settlement: Settlement };
+
+/** What is left to be settled. */
+export type OpenOutcome = Exclude<Outcome, { kind: 'lost' | 'committed' | 'unanswered' }>;
 
 export interface SettlementRules {
   readonly maxRetries: number;
@@ -28,11 +35,7 @@ export interface SettlementRules {
 }
 
 /** Decides how a task goes on after an attempt. Pure: the caller applies it. */
-export function settle(
-  task: ClaimedTask,
-  outcome: Exclude<Outcome, { kind: 'lost' }>,
-  rules: SettlementRules,
-): Settlement {
+export function settle(task: ClaimedTask, outcome: OpenOutcome, rules: SettlementRules): Settlement {
   const { id, queue, claimSeq } = task;
   // Spelt out: it is made for every task, and a spread takes longer than all the rest here.
   if (outcome.kind === 'returned') {

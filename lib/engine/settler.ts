@@ -3,13 +3,18 @@ import { delay } from './delay.js';
 import type { TaskState } from './task.js';
 import { type Lease, type Settlement, stateAfter, type TaskStore } from './task-store.js';
 
-/** The state that a task was written to be in, or that the settlement came too late: another claim holds the task. */
-export type Verdict = TaskState | 'lost';
+/**
+ * The state that a task was written to be in, or that the settlement came too late: another claim holds the task, or
+ * what was written before it stands.
+ */
+export type Verdict = TaskState | 'lost' | 'before';
 
 /** A settlement to be written, and who wants to know. */
 export interface Settling {
   readonly lease: Lease;
   readonly settlement: Settlement;
+  /** What a transaction of the attempt may have settled already: its COMMIT was not answered. */
+  readonly before?: Settlement | undefined;
   written(verdict: Verdict): void;
 }
 
@@ -87,12 +92,7 @@ export class Settler {
       try {
         const settled = await this.sendByLease(entries);
         this.failing = false;
-        return entries.map((entry) => {
-          const state = settled.get(entry.settlement.id);
-          if (state) return state;
-          const unsure = this.unsure.has(entry) && entry.lease.remainingMs() > 0;
-          return unsure ? stateAfter(entry.settlement) : 'lost';
-        });
+        return entries.map((entry) => settled.get(entry.settlement.id) ?? this.missed(entry));
       } catch (error) {
         for (const entry of entries) this.unsure.add(entry);
         // Something in the entries themselves: let them be tried apart.
@@ -102,6 +102,15 @@ export class Settler {
         await delay(pauseMs);
       }
     }
+  }
+
+  /** What it means that there was nothing to settle. */
+  private missed(entry: Settling): Verdict {
+    if (entry.lease.remainingMs() <= 0) return 'lost';
+    const unsure = this.unsure.has(entry);
+    // Either the transaction or the failed try has settled it, and nobody knows which: so nothing is claimed.
+    if (entry.before) return unsure ? 'lost' : 'before';
+    return unsure ? stateAfter(entry.settlement) : 'lost';
   }
 
   /** Nearly always one lease; two only right after one was lost and taken anew. */

@@ -1,6 +1,7 @@
 import type { Backoff } from './backoff.js';
 import type { CurrentTask } from './current-task.js';
 import type { Retention } from './retention.js';
+import type { TransactionTerms } from './task-transaction.js';
 
 /** Calls the user's handler for one attempt. */
 export type TaskHandler = (payload: unknown, task: CurrentTask) => unknown;
@@ -13,6 +14,8 @@ export interface TaskDefinition {
   readonly backoff: Backoff;
   /** Milliseconds, or undefined: the queue's executionTimeoutMs counts, then the default. */
   readonly timeoutMs: number | undefined;
+  /** Each attempt runs in a transaction, if these are given. */
+  readonly transaction?: TransactionTerms | undefined;
   readonly handler: TaskHandler;
 }
 

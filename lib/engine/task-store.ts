@@ -1,5 +1,6 @@
 import type { ScheduleStore } from './schedule-store.js';
 import type { TaskRef } from './task-event.js';
+import type { TransactionSource } from './task-transaction.js';
 import type { ClaimedTask, FinishedState, NewTask, Stored, Task, TaskAttempt, TaskState } from './task.js';
 
 /** How a claimed task goes on. Each names the claim that it ends, so that a stale one changes nothing. */
@@ -187,6 +188,8 @@ export abstract class TaskStore {
   abstract readonly description: string;
   /** Where the schedules are: with the tasks. */
   abstract readonly schedules: ScheduleStore;
+  /** Runs attempts in transactions; null when the store has none. */
+  abstract readonly transactions: TransactionSource | null;
 
   /** Connects and brings the schema up to date. */
   abstract open(): Promise<void>;

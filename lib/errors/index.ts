@@ -14,6 +14,12 @@ export {
   TaskTimeoutError,
   UnrecoverableTaskError,
 } from './execution.errors.js';
+export {
+  NotTransactionalError,
+  TransactionEndedError,
+  TransactionFailedError,
+  TransactionsUnsupportedError,
+} from './transaction.errors.js';
 export { InvalidPayloadError, PayloadSchemaError } from './payload.errors.js';
 export {
   ConnectionFailedError,

@@ -1,4 +1,10 @@
+import type { EntityManager } from 'typeorm';
 import type { CurrentTask } from '../engine/current-task.js';
+
+declare module '../engine/current-task.js' {
+  /** What `task.manager` is: TypeORM's manager of the attempt's transaction. */
+  interface TaskManager extends EntityManager {}
+}
 
 /**
  * What a class decorated with `@BackgroundTask` implements.

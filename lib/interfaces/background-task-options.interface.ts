@@ -1,6 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Backoff } from '../engine/backoff.js';
 import type { UniqueOptions } from './unique-options.interface.js';
+import type { TransactionTerms } from '../engine/task-transaction.js';
 import type { ScheduleTimes } from './schedule-options.interface.js';
 
 /** The options of `@BackgroundTask(name, options)`. */
@@ -27,6 +28,12 @@ export interface BackgroundTaskOptions<Payload = unknown> extends Partial<Schedu
    * key is held, and what becomes of the task that holds it.
    */
   readonly unique?: boolean | ((payload: Payload) => string) | UniqueOptions<true | ((payload: Payload) => string)>;
+  /**
+   * Runs each attempt in a transaction, whose manager is `task.manager`: what is written with it, the tasks that are
+   * enqueued with it and the end of the task commit together, or not at all. `{ isolation }` names its level. The store
+   * must be a database. @default false
+   */
+  readonly transactional?: boolean | TransactionTerms;
   /** Any Standard Schema validator (zod, valibot, ArkType …). What it returns is what is stored. */
   readonly schema?: StandardSchemaV1<unknown, Payload>;
   /**

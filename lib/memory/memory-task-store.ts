@@ -51,6 +51,7 @@ export interface MemoryTaskStoreOptions {
 export class MemoryTaskStore extends TaskStore {
   readonly description = 'memory';
 
+  readonly transactions = null;
   readonly schedules: MemorySchedules;
   private readonly tasks = new TaskTable();
   private readonly paused = new Set<string>();

@@ -17,6 +17,7 @@ import { checkTimes, checkUnique, declaredKey, isPlainObject, uniqueOnConflict }
 import { CronCalendar } from '../cron-calendar.js';
 import { longestWaitMs } from '../engine/backoff.js';
 import { encodeSchedulePayload } from '../engine/payload.js';
+import { IsolationLevel } from '../engine/task-transaction.js';
 import { CatchUp } from '../engine/schedule.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import type { BackgroundTaskOptions } from '../interfaces/background-task-options.interface.js';
@@ -35,6 +36,19 @@ const unique: Check = (value) =>
 
 const expiresInMs = milliseconds(1, longestWaitMs);
 
+const isolation = oneOf(...Object.values(IsolationLevel));
+
+const transactional: Check = (value) => {
+  if (boolean(value) === undefined) return undefined;
+  const problem = 'true, false or { isolation }';
+  if (object(value) !== undefined || Array.isArray(value)) return problem;
+  const { isolation: level, ...others } = value as { isolation?: unknown };
+  if (Object.keys(others).length > 0) return problem;
+  return level === undefined || isolation(level) === undefined
+    ? undefined
+    : `true, false or { isolation }, which is ${isolation(level)}`;
+};
+
 const schema: Check = (value) =>
   value !== null && (typeof value === 'object' || typeof value === 'function') && '~standard' in value
     ? undefined
@@ -52,6 +66,7 @@ const taskChecks: Record<string, Check> = {
   priority,
   expiresInMs,
   unique,
+  transactional,
   schema,
   instance: name(maxNameLength),
   // What a pattern and a time zone are is said by an error of their own.

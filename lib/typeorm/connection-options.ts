@@ -51,6 +51,19 @@ export function engineOptions(source: ConnectionSource, schema: string): Postgre
   } as PostgresOptions;
 }
 
+/** The options of a DataSource for handlers, when the application has given none: entities and pool are as given. */
+export function handlerOptions(source: ConnectionSource): PostgresOptions {
+  const { applicationName = 'nestjs-backie', ...options } = givenOptions(source);
+  return {
+    ...options,
+    applicationName,
+    migrations: [],
+    synchronize: false,
+    dropSchema: false,
+    migrationsRun: false,
+  };
+}
+
 function givenOptions(source: ConnectionSource): PostgresOptions {
   if (typeof source === 'string') {
     // Never shown: it may hold a password, in whatever place a slip has put it.

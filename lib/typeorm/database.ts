@@ -17,7 +17,7 @@ export type Run = (statement: Statement, values: readonly unknown[]) => Promise<
 
 /** A statement that takes longer is stuck, not busy; the client waits a little longer than the server does. */
 const statementTimeoutMs = 30_000;
-const clientTimeoutMs = 35_000;
+export const clientTimeoutMs = 35_000;
 const conflictTries = 5;
 const closeTimeoutMs = 1_500;
 const mostWarm = 2;
@@ -115,6 +115,16 @@ export class Database {
         throw error;
       }
     });
+  }
+
+  /**
+   * Ends the session of a connection that is not of this pool, so that the server does not wait for a process or a
+   * network that is gone. A pooler's sessions are other applications' too, and end by themselves. Never rejects.
+   */
+  async terminate(client: PoolClient): Promise<void> {
+    if (this.pooled) return;
+    const { processID } = client as unknown as { processID?: number | null };
+    await this.run({ name: '', text: 'SELECT pg_terminate_backend($1::int)' }, [processID ?? null]).catch(() => {});
   }
 
   /** @param work May say by `lost` that the connection is of no use any more. */
@@ -226,7 +236,7 @@ function speaksProtocol(client: PoolClient): boolean {
 /** Values come as text: what an application sets in pg's global type parsers must not reach the engine. */
 const asText = { getTypeParser: () => (value: string) => value };
 
-async function queryByDriver(
+export async function queryByDriver(
   client: PoolClient,
   { name, text }: Statement,
   values: readonly unknown[],
@@ -244,6 +254,6 @@ async function queryByDriver(
 }
 
 /** An error that the server reported leaves the connection usable; all others leave it in an unknown state. */
-function isServerError(error: unknown): boolean {
+export function isServerError(error: unknown): boolean {
   return typeof error === 'object' && error !== null && 'severity' in error && error.severity === 'ERROR';
 }

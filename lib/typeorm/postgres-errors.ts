@@ -44,6 +44,11 @@ export function isReadOnly(error: unknown): boolean {
   return sqlState(error) === '25006';
 }
 
+/** A statement in a transaction in which an earlier one has failed. */
+export function isAborted(error: unknown): boolean {
+  return sqlState(error) === '25P02';
+}
+
 /** A statement waited for a lock longer than its lock_timeout. */
 export function isLockTimeout(error: unknown): boolean {
   return sqlState(error) === '55P03';

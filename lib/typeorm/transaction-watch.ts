@@ -60,6 +60,6 @@ export class TransactionWatch implements EntitySubscriberInterface {
 }
 
 /** TypeORM counts the open transaction and its savepoints, but does not publish the count. */
-function depthOf(runner: QueryRunner): number {
+export function depthOf(runner: QueryRunner): number {
   return (runner as unknown as { transactionDepth?: number }).transactionDepth ?? 1;
 }

@@ -28,6 +28,7 @@ import {
 } from '../engine/task-store.js';
 import { BackieError } from '../errors/backie.error.js';
 import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
+import { AttemptTransactions } from './attempt-transactions.js';
 import { Claimer } from './claimer.js';
 import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
 import { Database, type Run, type Statement } from './database.js';
@@ -78,8 +79,11 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly claimer: Claimer;
   private readonly vacuum: HotTableVacuum;
   readonly schedules: ScheduleStore;
+  readonly transactions: AttemptTransactions;
   private readonly looks = new Permits(connectionsForLooks);
   private opened = false;
+  private readonly openRun: Run = (statement, values) =>
+    this.opened ? this.database.run(statement, values) : Promise.reject(new StoreClosedError());
 
   constructor(private readonly options: TypeOrmTaskStoreOptions) {
     super();
@@ -88,13 +92,17 @@ export class TypeOrmTaskStore extends TaskStore {
     const postgres = engineOptions(options.connection, this.schema);
     this.database = new Database(postgres);
     this.producer = new Producer(this.database, this.statements);
-    const run: Run = (statement, values) =>
-      this.opened ? this.database.run(statement, values) : Promise.reject(new StoreClosedError());
-    this.claimer = new Claimer(run, this.statements);
+    this.claimer = new Claimer(this.openRun, this.statements);
     const transaction: Transaction = (work) =>
       this.database.transaction((run) => work(run, (tasks) => this.producer.enqueueBy(run, tasks)));
-    this.schedules = new TypeOrmScheduleStore(this.statements, run, transaction);
+    this.schedules = new TypeOrmScheduleStore(this.statements, this.openRun, transaction);
     this.vacuum = new HotTableVacuum(this.database.run, this.schema);
+    this.transactions = new AttemptTransactions(options.connection, {
+      settle: async (settleBy, workerId, settlement) =>
+        (await this.settleBy(settleBy, workerId, [settlement])).get(settlement.id),
+      settled: (settlement) => this.settled([settlement], 1),
+      terminate: (client) => this.database.terminate(client),
+    });
     this.appDataSource = isDataSource(options.connection) ? options.connection : undefined;
     this.description = `PostgreSQL at ${describeTarget(postgres)}, schema ${JSON.stringify(this.schema)}`;
   }
@@ -108,12 +116,13 @@ export class TypeOrmTaskStore extends TaskStore {
       throw error;
     }
     this.opened = true;
+    this.transactions.open();
   }
 
   async close(): Promise<void> {
     this.opened = false;
     this.producer.stop();
-    await this.database.close();
+    await Promise.all([this.transactions.close(), this.database.close()]);
   }
 
   isTransient(error: unknown): boolean {
@@ -158,17 +167,31 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlyMap<string, TaskState>> {
-    if (settlements.some(({ kind }) => kind !== 'finish')) this.claimer.gaveBack();
+    const settled = await this.settleBy(this.openRun, workerId, settlements);
+    this.settled(settlements, settled.size);
+    return settled;
+  }
+
+  /** On the engine's own connections, or in the transaction of an attempt. */
+  private async settleBy(
+    run: Run,
+    workerId: string,
+    settlements: readonly Settlement[],
+  ): Promise<ReadonlyMap<string, TaskState>> {
     const settled = new Map<string, TaskState>();
     for (const [statement, own] of byStatement(settlements)) {
       const values = statement === 'settle' ? [settlementsJson(own)] : endedValues(statement, own);
       // Only what `settle` writes may have come out otherwise than as done.
-      for (const [id, state] of await this.run(statement, [workerId, ...values])) {
+      for (const [id, state] of await run(this.statements[statement], [workerId, ...values])) {
         settled.set(text(id), (state as TaskState | undefined) ?? 'done');
       }
     }
-    this.vacuum.count(settled.size);
     return settled;
+  }
+
+  private settled(settlements: readonly Settlement[], count: number): void {
+    if (settlements.some(({ kind }) => kind !== 'finish')) this.claimer.gaveBack();
+    this.vacuum.count(count);
   }
 
   async holdings(workerId: string): Promise<readonly Holding[]> {
@@ -293,8 +316,7 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   private run(statement: keyof typeof this.statements, values: readonly unknown[]): Promise<readonly TextRow[]> {
-    if (!this.opened) return Promise.reject(new StoreClosedError());
-    return this.database.run(this.statements[statement], values);
+    return this.openRun(this.statements[statement], values);
   }
 
   /** A server that is starting up, or not there yet, is waited for; one that refuses us is not. */

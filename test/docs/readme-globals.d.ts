@@ -13,6 +13,7 @@ declare class Payments {
 
 declare class User {
   id: number;
+  credits: number;
   email: string;
 }
 

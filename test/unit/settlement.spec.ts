@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Backoff } from '../../lib/engine/backoff.js';
-import { type Outcome, settle, type SettlementRules } from '../../lib/engine/settlement.js';
+import { type OpenOutcome, settle, type SettlementRules } from '../../lib/engine/settlement.js';
 import type { RetentionMode } from '../../lib/engine/retention.js';
 import type { FinishedState } from '../../lib/engine/task.js';
 import {
@@ -12,7 +12,7 @@ import {
 } from '../../lib/errors/execution.errors.js';
 import { claimedTask } from './engine.fixtures.js';
 
-type Settled = Exclude<Outcome, { kind: 'lost' }>;
+type Settled = OpenOutcome;
 
 class NoSuchUserError extends UnrecoverableTaskError {}
 

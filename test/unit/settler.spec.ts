@@ -90,6 +90,37 @@ describe('a settler', () => {
     expect(await verdicts).toEqual(['done', 'done']);
   });
 
+  describe('after a transaction whose COMMIT was not answered', () => {
+    /** What becomes of a settlement that is written in case that the transaction has not settled the task. */
+    const afterwards = () =>
+      new Promise((written) => settler.write({ lease, settlement: release('a'), before: done('a'), written }));
+
+    it('settles the task when the transaction has not', async () => {
+      settle.mockResolvedValueOnce(new Map([['a', 'ready']]));
+      expect(await afterwards()).toBe('ready');
+    });
+
+    it('lets stand what the transaction has settled', async () => {
+      settle.mockResolvedValueOnce(new Map());
+      expect(await afterwards()).toBe('before');
+    });
+
+    it('counts the task as lost when the lease has ended by then', async () => {
+      settle.mockImplementationOnce(async () => {
+        lease.remaining = 0;
+        return new Map();
+      });
+      expect(await afterwards()).toBe('lost');
+    });
+
+    it('counts the task as lost when this one was not answered either, since either may have settled it', async () => {
+      settle.mockRejectedValueOnce(new TransientError('lost reply')).mockResolvedValueOnce(new Map());
+      const verdict = afterwards();
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(await verdict).toBe('lost');
+    });
+  });
+
   it('counts it as lost when the lease has ended by then', async () => {
     settle.mockRejectedValueOnce(new TransientError('lost reply')).mockImplementationOnce(async () => {
       lease.remaining = 0;

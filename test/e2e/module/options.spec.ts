@@ -136,6 +136,9 @@ describe('@BackgroundTask refuses, when the class is declared,', () => {
     ['a name with NUL', 'a\0b', {}, /PostgreSQL can store/],
     ['a name with half a surrogate pair', 'a\ud800', {}, /PostgreSQL can store/],
     ['a name that is no string', 7, {}, /not 7/],
+    ['a transaction that is neither', 'note', { transactional: 'yes' }, /transactional must be true, false or/],
+    ['a level that is none', 'note', { transactional: { isolation: 'DIRTY' } }, /isolation.+"READ COMMITTED"/],
+    ['a transaction with more', 'note', { transactional: { level: 1 } }, /transactional must be true, false or/],
     [
       'an option that does not exist',
       'note',
