@@ -56,6 +56,7 @@ export type {
   TaskPage,
   WorkerIdentity,
 } from './engine/task-store.js';
+export type { PruneReport, PruneRequest } from './engine/upkeep.js';
 export { WorkerPool } from './engine/worker-pool.js';
 export type { PoolState, SlotReservation, WorkerPoolStatus } from './engine/worker-pool.js';
 export {

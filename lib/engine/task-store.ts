@@ -1,6 +1,7 @@
 import type { ScheduleStore } from './schedule-store.js';
 import type { TaskRef } from './task-event.js';
 import type { TransactionSource } from './task-transaction.js';
+import type { PruneReport, PruneRequest } from './upkeep.js';
 import type { ClaimedTask, FinishedState, NewTask, Stored, Task, TaskAttempt, TaskState } from './task.js';
 
 /** How a claimed task goes on. Each names the claim that it ends, so that a stale one changes nothing. */
@@ -236,6 +237,12 @@ export abstract class TaskStore {
    * are over; any process may call it at any time. No such task is claimed, or holds its key against a new one, meanwhile.
    */
   abstract expire(request: ExpireRequest): Promise<Expiry>;
+
+  /**
+   * Removes finished tasks whose time is over, and what else expires, if that is to be done today and nobody else does it;
+   * any process may call it at any time. Until it is removed, what is over is only as good as gone.
+   */
+  abstract prune(request: PruneRequest): Promise<PruneReport>;
 
   /** Tells of new work until it is stopped. Never throws; polling alone suffices. */
   abstract listen(listener: (hint: StoreHint) => void): Promise<Listening>;

@@ -5,9 +5,10 @@ import { Expirer } from './expirer.js';
 import { Grace } from './grace.js';
 import { LeaseHolder } from './lease-holder.js';
 import { LoopWatch, tickMs } from './loop-watch.js';
+import { type Pruner, prunerOf } from './pruner.js';
 import { QueueWorker } from './queue-worker.js';
 import { Rescuer } from './rescuer.js';
-import { keepMs } from './retention.js';
+import { keepMs, type Retention } from './retention.js';
 import { Scheduler, type Scheduling } from './scheduler.js';
 import { Settler } from './settler.js';
 import { Suspects } from './suspects.js';
@@ -20,6 +21,8 @@ import { type Trouble, Troubles } from './troubles.js';
 
 export interface WorkerPoolOptions extends LeaseTerms {
   readonly queues: readonly QueueDefinition[];
+  /** Of queues that are not configured here. */
+  readonly retention: Retention;
   readonly shutdownGraceMs: number;
   /** A task that was held by this many workers when they died fails as quarantined. */
   readonly maxCrashes: number;
@@ -69,6 +72,9 @@ export interface WorkerPoolStatus {
 const lastClaimMs = 500;
 const lastWritesMs = 2_500;
 
+/** The first look comes before the first task: what it makes ready should be, but nothing depends on it. */
+const firstPruneMs = 500;
+
 /**
  * The process as a worker: claims, runs and settles the tasks of every configured queue that has registered tasks.
  *
@@ -82,6 +88,7 @@ export class WorkerPool {
   private holder: LeaseHolder | undefined;
   private rescuer: Rescuer | undefined;
   private expirer: Expirer | undefined;
+  private pruner: Pruner | undefined;
   private audit: Audit | undefined;
   private scheduler: Scheduler | undefined;
   private listening: Listening | undefined;
@@ -262,6 +269,8 @@ export class WorkerPool {
       failed,
     );
     this.expirer.start();
+    this.pruner = prunerOf(this.store, this.options, this.reporter, failed);
+    await within(firstPruneMs, this.pruner.start());
     this.loop = new LoopWatch(this.options.leaseMs, this.reporter);
     this.tick = setInterval(() => this.onTick(), tickMs).unref();
     if (this.scheduling) {
@@ -293,8 +302,8 @@ export class WorkerPool {
     // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
     await within(lastWritesMs, this.leave());
     this.workers = [];
-    this.settler = this.holder = this.rescuer = this.expirer = this.audit = this.scheduler = undefined;
-    this.listening = undefined;
+    this.settler = this.holder = this.rescuer = this.expirer = this.pruner = this.audit = undefined;
+    this.scheduler = this.listening = undefined;
     this.reporter.log(
       'log',
       `Stopped: ${running - unfinished} running tasks finished, ${unfinished} went back to their queues.`,
@@ -303,11 +312,12 @@ export class WorkerPool {
 
   private async leave(): Promise<void> {
     // It may go on after the pool has stopped waiting for it: what the pool holds then may be its next start's.
-    const { workers, settler, tick, rescuer, expirer, listening, holder } = this;
+    const { workers, settler, tick, rescuer, expirer, pruner, listening, holder } = this;
     await Promise.all(workers.map((worker) => worker.finished()));
     await settler?.idle();
     clearInterval(tick);
-    await Promise.allSettled([rescuer?.stop(), expirer?.stop(), listening?.stop(), holder?.end()]);
+    const helpers = [rescuer, expirer, pruner, listening].map((helper) => helper?.stop());
+    await Promise.allSettled([...helpers, holder?.end()]);
   }
 
   private running(): number {

@@ -27,6 +27,7 @@ import {
   type Task,
   type TaskState,
 } from '../engine/task.js';
+import type { PruneReport } from '../engine/upkeep.js';
 import { QuarantinedError } from '../errors/execution.errors.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
@@ -175,6 +176,11 @@ export class MemoryTaskStore extends TaskStore {
       expired: expired.map(({ id, name, queue }) => ({ id, name, queue })),
       nextInMs: next === Infinity ? null : Math.ceil(next - now),
     };
+  }
+
+  async prune(): Promise<PruneReport> {
+    this.assertOpen();
+    return { dropped: [], deleted: this.tasks.prune(this.now()), unfinished: false };
   }
 
   async listen(listener: (hint: StoreHint) => void): Promise<Listening> {

@@ -29,10 +29,20 @@ const socketErrors = new Set([
   'EADDRNOTAVAIL',
 ]);
 
-/** Serialization failure and deadlock: the statement had no effect and may simply run again. */
+/**
+ * Serialization failure, deadlock, and a row on its way to the default partition when one was made for its day: the
+ * statement had no effect and may simply run again.
+ */
 export function isConflict(error: unknown): boolean {
   const state = sqlState(error);
-  return state === '40001' || state === '40P01';
+  return state === '40001' || state === '40P01' || (state === '23514' && routineOf(error) === misrouted);
+}
+
+/** Who reports, in PostgreSQL's own code, that a row does not belong to the partition that it was sent to. */
+const misrouted = 'ExecPartitionCheckEmitError';
+
+function routineOf(error: unknown): unknown {
+  return (error as { readonly routine?: unknown }).routine;
 }
 
 export function isUniqueViolation(error: unknown): boolean {
@@ -53,6 +63,27 @@ export function isAborted(error: unknown): boolean {
 export function isLockTimeout(error: unknown): boolean {
   return sqlState(error) === '55P03';
 }
+
+/** A change of a table lost against others: it waited too long, for a lock or at all, or stood in a deadlock. */
+export function isBusy(error: unknown): boolean {
+  return isLockTimeout(error) || isConflict(error) || sqlState(error) === '57014';
+}
+
+/** Our role lacks a right. */
+export function isNotPermitted(error: unknown): boolean {
+  return sqlState(error) === '42501';
+}
+
+/**
+ * A partition that is to be made or dropped is so already, or its place is taken: a table or type of this name, a
+ * partition that overlaps, rows in the default partition; no table at all.
+ */
+export function isPlaceTaken(error: unknown): boolean {
+  return placeTaken.has(sqlState(error) ?? '');
+}
+
+/** Two that make a table at once meet at its type (42710), at its name (42P07) or in the catalog (23505). */
+const placeTaken = new Set(['42710', '42P07', '23505', '42P17', '23514', '42P01']);
 
 /** A prepared statement that the connection behind a transaction pooler does not know, or knows already. */
 export function isLostStatement(error: unknown): boolean {

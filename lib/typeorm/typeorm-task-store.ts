@@ -26,6 +26,7 @@ import {
   TaskStore,
   type WorkerIdentity,
 } from '../engine/task-store.js';
+import type { PruneReport, PruneRequest } from '../engine/upkeep.js';
 import { BackieError } from '../errors/backie.error.js';
 import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { AttemptTransactions } from './attempt-transactions.js';
@@ -47,6 +48,8 @@ import { taskSql } from './task.sql.js';
 import type { TextRow } from './text-query.js';
 import { type Transaction, TypeOrmScheduleStore } from './typeorm-schedule-store.js';
 import { uniqueSql } from './unique.sql.js';
+import { TypeOrmUpkeep } from './typeorm-upkeep.js';
+import { upkeepSql } from './upkeep.sql.js';
 
 export interface TypeOrmTaskStoreOptions {
   /**
@@ -78,6 +81,7 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly producer: Producer;
   private readonly claimer: Claimer;
   private readonly vacuum: HotTableVacuum;
+  private readonly upkeep: TypeOrmUpkeep;
   readonly schedules: ScheduleStore;
   readonly transactions: AttemptTransactions;
   private readonly looks = new Permits(connectionsForLooks);
@@ -96,6 +100,12 @@ export class TypeOrmTaskStore extends TaskStore {
     const transaction: Transaction = (work) =>
       this.database.transaction((run) => work(run, (tasks) => this.producer.enqueueBy(run, tasks)));
     this.schedules = new TypeOrmScheduleStore(this.statements, this.openRun, transaction);
+    this.upkeep = new TypeOrmUpkeep(
+      this.statements,
+      this.openRun,
+      (work) => this.database.transaction(work),
+      this.schema,
+    );
     this.vacuum = new HotTableVacuum(this.database.run, this.schema);
     this.transactions = new AttemptTransactions(options.connection, {
       settle: async (settleBy, workerId, settlement) =>
@@ -230,6 +240,10 @@ export class TypeOrmTaskStore extends TaskStore {
     }
   }
 
+  async prune(request: PruneRequest): Promise<PruneReport> {
+    return this.upkeep.prune(request);
+  }
+
   async listen(listener: (hint: StoreHint) => void): Promise<Listening> {
     if (this.database.behindPooler) {
       listener({ kind: 'deaf', reason: 'a transaction pooler passes on no NOTIFY' });
@@ -354,6 +368,7 @@ function namedStatements(schema: string) {
     ...scheduleSql(schema),
     ...uniqueSql(schema),
     ...expirySql(schema),
+    ...upkeepSql(schema),
     listNewestFirst: list('DESC'),
     listOldestFirst: list('ASC'),
     renewLeaseHere: `${sql.renewLease} RETURNING 1`,

@@ -1,14 +1,26 @@
 import { describe, expect, it } from 'vitest';
 import {
+  isBusy,
   isConflict,
   isLostStatement,
+  isNotPermitted,
+  isPlaceTaken,
   isRefusal,
   isTransient,
   isUniqueViolation,
   sqlState,
 } from '../../lib/typeorm/postgres-errors.js';
 
-const kinds = { isConflict, isLostStatement, isRefusal, isTransient, isUniqueViolation };
+const kinds = {
+  isBusy,
+  isConflict,
+  isLostStatement,
+  isNotPermitted,
+  isPlaceTaken,
+  isRefusal,
+  isTransient,
+  isUniqueViolation,
+};
 type Kind = keyof typeof kinds;
 
 const coded = (code: string) => Object.assign(new Error(code), { code });
@@ -22,26 +34,29 @@ describe('an error of PostgreSQL', () => {
     ['08P01', 'protocol violation', ['isTransient']],
     ['53300', 'too many connections', ['isTransient']],
     ['53100', 'disk full', ['isTransient']],
-    ['57014', 'query cancelled', ['isTransient']],
+    ['57014', 'query cancelled', ['isTransient', 'isBusy']],
     ['57P01', 'admin shutdown', ['isTransient']],
     ['57P02', 'crash shutdown', ['isTransient']],
     ['57P03', 'cannot connect now', ['isTransient']],
-    ['40001', 'serialization failure', ['isTransient', 'isConflict']],
-    ['40P01', 'deadlock', ['isTransient', 'isConflict']],
-    ['55P03', 'lock not available', ['isTransient']],
+    ['40001', 'serialization failure', ['isTransient', 'isConflict', 'isBusy']],
+    ['40P01', 'deadlock', ['isTransient', 'isConflict', 'isBusy']],
+    ['55P03', 'lock not available', ['isTransient', 'isBusy']],
     ['25006', 'read-only transaction', ['isTransient']],
     ['58000', 'system error', ['isTransient']],
     ['26000', 'unknown prepared statement', ['isLostStatement']],
     ['42P05', 'prepared statement exists', ['isLostStatement']],
-    ['23505', 'unique violation', ['isUniqueViolation']],
+    ['23505', 'unique violation', ['isUniqueViolation', 'isPlaceTaken']],
     ['28P01', 'wrong password', ['isTransient', 'isRefusal']],
     ['28000', 'unknown role', ['isTransient', 'isRefusal']],
     ['3D000', 'unknown database', ['isRefusal']],
-    ['42501', 'missing right', ['isRefusal']],
+    ['42501', 'missing right', ['isRefusal', 'isNotPermitted']],
     ['22P02', 'invalid text', []],
     ['22P05', 'untranslatable character', []],
-    ['23514', 'check violation', []],
-    ['42P01', 'undefined table', []],
+    ['23514', 'check violation', ['isPlaceTaken']],
+    ['42P01', 'undefined table', ['isPlaceTaken']],
+    ['42P07', 'duplicate table', ['isPlaceTaken']],
+    ['42710', 'duplicate object', ['isPlaceTaken']],
+    ['42P17', 'invalid object definition', ['isPlaceTaken']],
     ['42601', 'syntax error', []],
     ['25P02', 'transaction is aborted', []],
     ['XX000', 'internal error', ['isTransient']],
@@ -67,6 +82,12 @@ describe('an error of PostgreSQL', () => {
     }
   });
 
+  it('is a conflict when a row met a partition that was just made, and not when a check of the table failed', () => {
+    const check = coded('23514');
+    expect(isConflict(Object.assign(check, { routine: 'ExecConstraints' }))).toBe(false);
+    expect(isConflict(Object.assign(check, { routine: 'ExecPartitionCheckEmitError' }))).toBe(true);
+  });
+
   it.each([
     ['Connection terminated unexpectedly', true],
     ['Connection terminated due to connection timeout', true],
@@ -83,7 +104,7 @@ describe('an error of PostgreSQL', () => {
     'is none of these when it is %s',
     (thrown) => {
       expect(sqlState(thrown)).toBeUndefined();
-      expect(Object.values(kinds).map((is) => is(thrown))).toEqual([false, false, false, false, false]);
+      expect(Object.values(kinds).map((is) => is(thrown))).toEqual(Object.keys(kinds).map(() => false));
     },
   );
 });

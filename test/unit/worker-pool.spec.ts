@@ -56,6 +56,7 @@ describe('a worker pool', () => {
       () => definitions(...tasks),
       {
         queues: [queueOf()],
+        retention: 'removeDone',
         leaseMs,
         heartbeatMs: 10_000,
         shutdownGraceMs,
@@ -503,6 +504,43 @@ describe('a worker pool', () => {
     ]);
     expect(rescue).toHaveBeenCalledWith({ leaseMs, maxCrashes: 7, keepFailedMs });
     await pool.drain();
+  });
+
+  it('has what is kept for a time removed, by a look before its first claim and at its pace', async () => {
+    const calls: string[] = [];
+    for (const call of ['prune', 'claim'] as const) {
+      const original = store[call].bind(store) as (...args: unknown[]) => never;
+      vi.spyOn(store, call).mockImplementation((...args: unknown[]) => {
+        calls.push(call);
+        return original(...args);
+      });
+    }
+    const queues = [
+      queueOf({ retention: { failed: 7_000, done: 5_000 } }),
+      queueOf({ name: 'a', retention: { done: 5_000 } }),
+    ];
+    const pool = poolOf([definition(() => {})], { queues, retention: { cancelled: 6_000 } });
+    await pool.start();
+    expect(calls[0]).toBe('prune');
+    const request = { keepMs: [5_000, 6_000, 7_000], staleMs: 300_000, signal: expect.any(AbortSignal) as AbortSignal };
+    expect(store.prune).toHaveBeenCalledExactlyOnceWith({ ...request, holder: expect.any(String) as string });
+    await vi.advanceTimersByTimeAsync(1.25 * 600_000);
+    expect(store.prune).toHaveBeenCalledTimes(2);
+    await pool.drain();
+    await vi.advanceTimersByTimeAsync(2 * 600_000);
+    expect(store.prune).toHaveBeenCalledTimes(2);
+  });
+
+  it('starts working though the look for what is to be removed does not come back', async () => {
+    vi.spyOn(store, 'prune').mockReturnValue(new Promise(() => {}));
+    const pool = poolOf([definition(() => {})]);
+    const started = pool.start();
+    await vi.advanceTimersByTimeAsync(500);
+    await started;
+    expect(pool.status().state).toBe('running');
+    const drained = pool.drain();
+    await vi.advanceTimersByTimeAsync(2_500);
+    await drained;
   });
 
   it('logs trouble with the store once in half a minute and shows the latest', async () => {

@@ -1,0 +1,90 @@
+import { randomUUID } from 'node:crypto';
+import { finiteKeepMs, type Retention } from './retention.js';
+import type { QueueDefinition } from './task-definition.js';
+import type { EngineReporter } from './task-event.js';
+import type { TaskStore } from './task-store.js';
+import type { PruneReport, PruneRequest } from './upkeep.js';
+
+/** Whether something is to be removed is looked at once in so many heartbeats, and each hour at least. */
+const everyHeartbeats = 60;
+const longestPaceMs = 3_600_000;
+/** What is left undone because somebody was in the way is tried again after so much of a pace. */
+const hurried = 0.1;
+
+/**
+ * Removes finished tasks whose time is over, in every process and without a leader: the store decides who does the work
+ * of a day, and everybody looks now and then whether it is left undone.
+ */
+export class Pruner {
+  private timer: NodeJS.Timeout | undefined;
+  private underWay: Promise<void> = Promise.resolve();
+  private readonly stopping = new AbortController();
+  private weakened: string | undefined;
+
+  constructor(
+    private readonly store: TaskStore,
+    private readonly everyMs: number,
+    private readonly request: Omit<PruneRequest, 'signal'>,
+    private readonly reporter: EngineReporter,
+    private readonly failed: (doing: string, error: unknown) => void,
+  ) {}
+
+  /** Resolves after the first look. */
+  start(): Promise<void> {
+    this.underWay = this.look();
+    return this.underWay;
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    clearTimeout(this.timer);
+    await this.underWay;
+  }
+
+  private async look(): Promise<void> {
+    let restMs = this.everyMs;
+    try {
+      const report = await this.store.prune({ ...this.request, signal: this.stopping.signal });
+      if (report.unfinished) restMs *= hurried;
+      this.tell(report);
+    } catch (error) {
+      restMs *= hurried;
+      this.failed('remove finished tasks whose time is over', error);
+    }
+    if (this.stopping.signal.aborted) return;
+    this.timer = setTimeout(
+      () => {
+        this.underWay = this.look();
+      },
+      restMs * (0.75 + Math.random() * 0.5),
+    ).unref();
+  }
+
+  private tell({ dropped, deleted, weakened }: PruneReport): void {
+    if (weakened !== undefined && weakened !== this.weakened) this.reporter.log('warn', weakened);
+    this.weakened = weakened ?? this.weakened;
+    if (dropped.length === 0 && deleted === 0) return;
+    this.reporter.log(
+      'log',
+      `Removed what was kept long enough: dropped ${dropped.join(', ') || 'no partition'}, deleted ${deleted} rows.`,
+    );
+  }
+}
+
+/** A pruner for what stays for a time by these options. */
+export function prunerOf(
+  store: TaskStore,
+  options: {
+    readonly queues: readonly QueueDefinition[];
+    /** Of queues that are not configured here. */
+    readonly retention: Retention;
+    readonly heartbeatMs: number;
+  },
+  reporter: EngineReporter,
+  failed: (doing: string, error: unknown) => void,
+): Pruner {
+  const { queues, retention, heartbeatMs } = options;
+  const everyMs = Math.min(everyHeartbeats * heartbeatMs, longestPaceMs);
+  const keepMs = finiteKeepMs([retention, ...queues.map((queue) => queue.retention)]);
+  return new Pruner(store, everyMs, { holder: randomUUID(), keepMs, staleMs: everyMs / 2 }, reporter, failed);
+}

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
+import { beforeAll, describe, expect, it } from 'vitest';
+// The statements are nobody's API: they are explained here as they were built.
+import { dayMs, partitionAt } from '../../../dist/typeorm/partitions.js';
+import { taskSql } from '../../../dist/typeorm/task.sql.js';
+import { upkeepSql } from '../../../dist/typeorm/upkeep.sql.js';
+import { shared } from '../../support/app.js';
+import { buffersOf, explainAndRollBack, nodesOf } from '../../support/explain.js';
+import { connected, ownServer } from '../../support/own-server.js';
+import { sentStatements } from '../../support/sent-statements.js';
+
+/** What is read of a history of 100,000 tasks in a hundred partitions, by sessions that are set as the engine's are. */
+const { list, ...statements } = { ...taskSql('backie'), ...upkeepSql('backie') };
+const texts = { ...statements, listNewest: list('DESC'), listOldest: list('ASC') };
+const partitions = 100;
+const tasks = 100_000;
+const workerId = randomUUID();
+const idAt = (place: number) => `00000000-0000-7000-8000-${place.toString(16).padStart(12, '0')}`;
+
+const server = shared(async () => {
+  const { url, client } = await ownServer({ shared_buffers: '512MB', synchronous_commit: 'off' });
+  const sent = sentStatements([client]);
+  const store = new TypeOrmTaskStore({ connection: url });
+  await store.open();
+  await store.counts();
+  const settings = sent.all.find(({ text }) => text.includes('set_config'))!;
+  await store.close();
+  const engine = await connected(url);
+  const { rows } = await engine.query<{ pid: number }>(`SELECT pg_backend_pid() AS pid`);
+  await engine.query(settings.text, [rows[0].pid, ...settings.values.slice(1)]);
+  return { client, engine };
+});
+
+/**
+ * Measured on PostgreSQL 18: find 208, listNewest 318, listOldest 310, remove 220, retry 212, settleKept 750 (its tasks
+ * go to 51 partitions), pruneFinished 604. The bounds are about a fifth more.
+ */
+const cases: { name: keyof typeof texts; values: readonly unknown[]; most: number }[] = [
+  { name: 'find', values: [idAt(77_777)], most: 250 },
+  { name: 'listNewest', values: [100, null, null, null, null, null], most: 385 },
+  { name: 'listOldest', values: [100, null, null, null, null, null], most: 385 },
+  { name: 'remove', values: [idAt(77_777)], most: 265 },
+  { name: 'retry', values: [idAt(77_777)], most: 260 },
+  {
+    name: 'settleKept',
+    values: [
+      workerId,
+      Array.from({ length: 100 }, (_, i) => idAt(tasks + 1 + i)),
+      Array.from({ length: 100 }, () => 'q'),
+      Array.from({ length: 100 }, () => '1'),
+      Array.from({ length: 100 }, (_, i) => (i % 2 ? 'Infinity' : `${i * dayMs + 1}`)),
+    ],
+    most: 900,
+  },
+  { name: 'pruneFinished', values: [100], most: 725 },
+];
+
+describe('a history in a hundred partitions', () => {
+  beforeAll(async () => {
+    const { client, engine } = server();
+    for (let day = 0; day < partitions; day++) {
+      const { name, from, to } = partitionAt(Date.now() + day * dayMs);
+      await client.query(
+        `CREATE TABLE backie.${name} PARTITION OF backie.finished_task
+         FOR VALUES FROM ('${new Date(from).toISOString()}') TO ('${new Date(to).toISOString()}')`,
+      );
+    }
+    await client.query(
+      `INSERT INTO backie.finished_task (id, queue, name, state, priority, scheduled_at, claim_seq, attempt, retries,
+         crashes, created_at, kept_until, payload, attempts)
+       SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, 'q', 'work', 'failed', 0, now(), 1, 1, 0, 0,
+         now(), CASE WHEN i % 50 = 0 THEN 'infinity' WHEN i % 50 = 1 THEN now() - interval '40 days'
+         ELSE now() + (i % 2300) * interval '1 hour' END, '{}', '[]'
+       FROM generate_series(1, ${tasks}) i`,
+    );
+    await client.query(
+      `INSERT INTO backie.task (id, queue, name, payload, worker_id, claim_seq, attempt)
+       SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, 'q', 'work', '{}', '${workerId}', 1, 1
+       FROM generate_series(${tasks + 1}, ${tasks + 100}) i`,
+    );
+    for (const { name } of cases) await engine.query(`PREPARE "${name}" AS ${texts[name]}`);
+  });
+
+  it.each(cases)('$name reads no more of it than it needs, by keys in their order', async ({ name, values, most }) => {
+    const plan = await explainAndRollBack(server().engine, `"${name}"`, values);
+    const nodes = nodesOf(plan).filter((node) => (node['Actual Loops'] ?? 0) > 0);
+    const read = nodes.filter((node) => node['Relation Name']?.startsWith('finished_task'));
+    expect(read.filter((node) => node['Node Type'] === 'Seq Scan')).toEqual([]);
+    for (const node of nodes.filter((one) => one['Node Type'].includes('Sort'))) {
+      expect(node['Actual Rows']! * node['Actual Loops']!).toBeLessThanOrEqual(1_000);
+    }
+    expect(buffersOf(plan)).toBeLessThanOrEqual(most);
+  });
+});
