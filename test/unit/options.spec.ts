@@ -5,6 +5,7 @@ import { InvalidOptionsError } from '../../lib/errors/configuration.errors.js';
 import type { BackieModuleOptions } from '../../lib/interfaces/backie-module-options.interface.js';
 import { checkFilter, checkPage } from '../../lib/options/check-filter.js';
 import { checkEnqueueOptions, checkTaskOptions } from '../../lib/options/check-task-options.js';
+import { checkTimes } from '../../lib/options/check-unique.js';
 import { checkName, checkOptions, integer, maxTimerMs, shown } from '../../lib/options/checks.js';
 import { resolveOptions } from '../../lib/options/resolve-options.js';
 
@@ -33,6 +34,7 @@ const names = { good: ['a', 'ä ö', long(128)], bad: [...notTexts, long(129)] }
 const keys = { good: ['a', long(255)], bad: [...notTexts, long(256)] };
 const retries = { good: [0, 1_000_000], bad: [...notNumbers, -1, 1_000_001, 1.5] };
 const timeouts = { good: [1, 1.5, maxTimerMs], bad: [...notNumbers, 0, 0.5, maxTimerMs + 1] };
+const expiries = { good: [1, 0.5 + 1, longestWaitMs], bad: [...notNumbers, 0, -1, longestWaitMs + 1] };
 const priorities = { good: [-32_768, 0, 32_767], bad: [...notNumbers, -32_769, 32_768, 0.5] };
 const concurrencies = { good: [1, 100_000], bad: [...notNumbers, 0, 100_001, 1.5] };
 const polls = { good: [10, maxTimerMs], bad: [...notNumbers, 9, maxTimerMs + 1] };
@@ -116,7 +118,8 @@ const options: [Checker, string, { readonly good: readonly unknown[]; readonly b
   ['task', 'backoff', backoffs],
   ['task', 'timeoutMs', timeouts],
   ['task', 'priority', priorities],
-  ['task', 'unique', { good: [true, false, () => 'key'], bad: ['key', 1, null, {}] }],
+  ['task', 'unique', { good: [true, false, () => 'key'], bad: ['key', 1, null, {}, []] }],
+  ['task', 'expiresInMs', expiries],
   ['task', 'schema', { good: [validator, Object.assign(() => {}, validator)], bad: [{}, () => {}, null, 'string'] }],
   ['task', 'instance', names],
   ['enqueue', 'manager', { good: [{}], bad: notObjects }],
@@ -127,6 +130,9 @@ const options: [Checker, string, { readonly good: readonly unknown[]; readonly b
   ['enqueue', 'maxRetries', retries],
   ['enqueue', 'timeoutMs', timeouts],
   ['enqueue', 'uniqueKey', keys],
+  ['enqueue', 'unique', { good: [{ key: 'k' }], bad: ['key', true, () => 'k', null, [], {}, { key: true }] }],
+  ['enqueue', 'expiresInMs', expiries],
+  ['enqueueMany', 'expiresInMs', expiries],
   ['enqueueMany', 'scheduledAt', schedules],
   ['enqueueMany', 'uniqueKey', { good: [], bad: ['a'] }],
   ['filter', 'queue', names],
@@ -210,6 +216,61 @@ describe('options', () => {
     expect(() => resolve({ leaseMs: 5 })).toThrow(
       `BackieModule: leaseMs must be a number of milliseconds from 100 to ${maxTimerMs}, not 5.`,
     );
+  });
+});
+
+describe('the rules of a unique task', () => {
+  const declare = (unique: object, more: object = {}) => checkTaskOptions('work', { unique, ...more });
+  const key = () => 'k';
+
+  it.each<object>([
+    { key: true },
+    { key },
+    { key, scope: 'live' },
+    { key, scope: 'waiting', onConflict: 'replace' },
+    { key, within: 1 },
+    { key, within: longestWaitMs, onConflict: 'replace' },
+    { key, within: 5, onConflict: 'debounce' },
+    { key, within: 5, onConflict: 'debounce', scope: 'waiting' },
+  ])('may be %o', (unique) => {
+    expect(() => declare(unique)).not.toThrow();
+  });
+
+  it.each<[object, string]>([
+    [{}, 'unique has no key'],
+    [{ key: 'k' }, 'unique: key must be true or a function (payload) => key, not "k"'],
+    [{ key, keys: 1 }, 'unique: there is no option "keys". Did you mean "key"?'],
+    [{ key, withinMs: 5 }, 'Did you mean "within"?'],
+    [{ key, within: 0 }, 'unique: within must be a number of milliseconds from 1'],
+    [{ key, within: -5 }, 'not -5'],
+    [{ key, within: '5' }, 'not "5"'],
+    [{ key, within: longestWaitMs + 1 }, 'unique: within must be'],
+    [{ key, scope: 'running' }, 'unique: scope must be one of "live", "waiting", not "running"'],
+    [{ key, onConflict: 'drop' }, 'unique: onConflict must be one of "keep", "replace", "debounce", not "drop"'],
+    [{ key, onConflict: 'debounce' }, "unique: onConflict 'debounce' needs within"],
+    [{ key, onConflict: 'debounce', within: 5, scope: 'live' }, "drop scope 'live'"],
+    [{ key, within: 5, scope: 'waiting' }, 'unique: scope and within both say for how long the key is held'],
+  ])('may not be %o', (unique, message) => {
+    expect(() => declare(unique)).toThrow(InvalidOptionsError);
+    expect(() => declare(unique)).toThrow(message);
+  });
+
+  it('go with the times of the task', () => {
+    const debounce = { key, within: 1_000, onConflict: 'debounce' };
+    expect(() => declare(debounce, { expiresInMs: 1_001 })).not.toThrow();
+    expect(() => declare(debounce, { expiresInMs: 1_000 })).toThrow('or it would expire before it may start');
+    expect(() => declare(debounce, { cron: '@daily' })).toThrow('and so does cron');
+    const times = (options: object) => checkTimes('here', options);
+    expect(() => times({ expiresInMs: 5, delayMs: 4 })).not.toThrow();
+    expect(() => times({ expiresInMs: 5, delayMs: 5 })).toThrow(InvalidOptionsError);
+    expect(() => times({ expiresInMs: 5, scheduledAt: new Date(Date.now() + 60_000) })).toThrow(InvalidOptionsError);
+    expect(() => times({ expiresInMs: 5, scheduledAt: new Date(0) })).not.toThrow();
+  });
+
+  it('are given by the call once', () => {
+    const both = { unique: { key: 'k' }, uniqueKey: 'k' };
+    expect(() => checkEnqueueOptions('enqueue', both)).toThrow('give either unique or uniqueKey, not both');
+    expect(() => checkEnqueueOptions('enqueueMany', { unique: { key: 'k' } })).toThrow('there is no option "unique"');
   });
 });
 

@@ -168,6 +168,29 @@ describe('a queue worker', () => {
     await worker.stop();
   });
 
+  it('gives back what has expired while it waited for a slot, and starts what has not', async () => {
+    const started: unknown[] = [];
+    const handler = (payload: unknown) => {
+      started.push(payload);
+      return sleep(100);
+    };
+    const { store, claim, worker, recorder } = await setUp([definition(handler)], { concurrency: 1 });
+    // More than was asked for: what is claimed ahead.
+    claim.mockImplementation((request) => MemoryTaskStore.prototype.claim.call(store, { ...request, limit: 3 }));
+    const give = (payload: string, expiresInMs: number) => newTask({ payload, expiresInMs });
+    await store.enqueue([give('1', 99), give('2', 100), give('3', 101)]);
+    worker.start();
+    await vi.advanceTimersByTimeAsync(99);
+    expect(started).toEqual([1]);
+    await vi.advanceTimersByTimeAsync(50);
+    expect(started).toEqual([1, 3]);
+    expect(await store.counts()).toMatchObject({ ready: 1, running: 1, done: 1 });
+    await store.expire({ keepCancelledMs: new Map() });
+    expect(await store.counts()).toMatchObject({ ready: 0, cancelled: 1 });
+    expect(recorder.of('started')).toHaveLength(2);
+    await worker.stop();
+  });
+
   it('never polls faster for an interval that no timer can hold', async () => {
     vi.spyOn(Math, 'random').mockReturnValue(0.999);
     const set = vi.spyOn(globalThis, 'setTimeout');
