@@ -58,6 +58,7 @@ export class BackgroundTaskExplorer {
       backoff: options.backoff ?? task.backoff,
       timeoutMs: options.timeoutMs,
       transaction: options.transactional === true ? {} : options.transactional || undefined,
+      ...(options.rateLimit && { rateLimit: { max: options.rateLimit.max, perMs: options.rateLimit.perMs } }),
       handler: this.invoker.handlerOf(wrapper),
     };
   }

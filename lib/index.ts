@@ -6,6 +6,17 @@ export { Backoff } from './engine/backoff.js';
 export type { BackoffFunction, BackoffMode, ExponentialBackoff } from './engine/backoff.js';
 export { CurrentTask } from './engine/current-task.js';
 export type { TaskManager } from './engine/current-task.js';
+export { ControlStore } from './engine/control-store.js';
+export type { Declarations } from './engine/control-store.js';
+export type {
+  Control,
+  DeclaredLimits,
+  LimitChanges,
+  LimitedClaim,
+  QueueControl,
+  QueueLimits,
+  RateLimit,
+} from './engine/limits.js';
 export { CatchUp } from './engine/schedule.js';
 export type { Schedule, ScheduleDefinition } from './engine/schedule.js';
 export { ScheduleStore } from './engine/schedule-store.js';
@@ -98,7 +109,7 @@ export type {
   BackgroundTaskHandler,
   PayloadOf,
 } from './interfaces/background-task-handler.interface.js';
-export type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
+export type { BackgroundTaskOptions, TaskRateLimit } from './interfaces/background-task-options.interface.js';
 export type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
 export { OnConflict, UniqueScope } from './interfaces/unique-options.interface.js';
 export type { UniqueOptions } from './interfaces/unique-options.interface.js';

@@ -7,6 +7,7 @@ import type { BackgroundTaskOptions } from './interfaces/background-task-options
 import type { EnqueueOptions } from './interfaces/enqueue-options.interface.js';
 import type { UniqueOptions } from './interfaces/unique-options.interface.js';
 import { checkTimes } from './options/check-unique.js';
+import { checkRateKey } from './options/check-limits.js';
 import { checkName, maxKeyLength } from './options/checks.js';
 import { newTaskId } from './task-id.js';
 
@@ -49,9 +50,11 @@ export async function prepareTasks(
     const valid = schema ? await validated(name, schema, payload) : payload;
     const text = encodePayload(name, valid, maxPayloadBytes);
     const uniqueKey = options.uniqueKey ?? options.unique?.key ?? uniqueKeyOf(target, valid, text);
+    const rateKey = options.rateKey ?? rateKeyOf(target, valid);
     const task = { id: newTaskId(), payload: text, uniqueKey, name, queue, priority, maxRetries, timeoutMs, due };
-    // Most say neither, and are made by the thousand.
-    tasks.push(terms || expiresInMs !== undefined ? { ...task, ...(terms && { unique: terms }), ...expiry } : task);
+    // Most say none of these, and are made by the thousand.
+    const more = terms !== undefined || expiresInMs !== undefined || rateKey !== undefined;
+    tasks.push(more ? { ...task, ...(terms && { unique: terms }), ...expiry, ...(rateKey && { rateKey }) } : task);
   }
   return tasks;
 }
@@ -87,6 +90,13 @@ function termsOf(unique: Unique, { delayMs, scheduledAt }: EnqueueOptions): Uniq
 function debounced(unique: Unique): NewTask['due'] | undefined {
   if (typeof unique !== 'object' || unique.onConflict !== 'debounce') return undefined;
   return { inMs: unique.within ?? 0 };
+}
+
+function rateKeyOf({ name, options: { rateLimit } }: TaskTarget, payload: unknown): string | undefined {
+  if (!rateLimit?.key) return undefined;
+  const key: unknown = rateLimit.key(payload);
+  checkRateKey(`The rate key that task ${JSON.stringify(name)} makes`, key);
+  return key;
 }
 
 function dueOf({ delayMs, scheduledAt }: EnqueueOptions): NewTask['due'] {

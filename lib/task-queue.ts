@@ -5,6 +5,7 @@ import { isInstance } from './engine/is-instance.js';
 import { BackieError } from './errors/backie.error.js';
 import { type ClaimedTask, type Enqueued, type NewTask, type Stored, type Task, TaskState } from './engine/task.js';
 import { keepMs, type Retention } from './engine/retention.js';
+import type { LimitChanges, QueueLimits } from './engine/limits.js';
 import type { PageRequest, TaskCounts, TaskFilter, TaskPage, TaskStore } from './engine/task-store.js';
 import type { WorkerPool } from './engine/worker-pool.js';
 import { UnknownTaskError } from './errors/configuration.errors.js';
@@ -18,6 +19,7 @@ import { checkFilter, checkPage } from './options/check-filter.js';
 import { defaultInstance } from './options/instance.js';
 import type { ResolvedOptions } from './options/resolve-options.js';
 import type { TaskEvents } from './task-events.js';
+import { TaskControls } from './task-controls.js';
 import { prepareTasks, type TaskTarget } from './task-preparation.js';
 import type { TaskSchedules } from './task-schedules.js';
 import type { TaskRegistry } from './task.registry.js';
@@ -45,6 +47,7 @@ export class TaskQueue {
   private readonly commits: GroupCommit<Storing, Stored>;
   /** Apart, since a unique key may have to wait for a transaction of somebody else's. */
   private readonly uniqueCommits: GroupCommit<Storing, Stored>;
+  private readonly controls: TaskControls;
 
   constructor(
     private readonly store: TaskStore,
@@ -54,6 +57,7 @@ export class TaskQueue {
     private readonly options: ResolvedOptions,
     private readonly schedulesOf: TaskSchedules,
   ) {
+    this.controls = new TaskControls(store);
     const send = (calls: readonly Storing[]) => {
       const tasks = calls.map(({ task }) => task);
       return this.repeated((again) => this.store.enqueue(tasks, undefined, again));
@@ -211,6 +215,40 @@ export class TaskQueue {
     return this.asking('list the paused queues', () => this.store.pausedQueues());
   }
 
+  /** Lets no process start tasks of this name, on whatever queue, now and after restarts; what runs goes on. */
+  async pauseTask(name: string): Promise<void> {
+    await this.asking('pause a task', () => this.controls.pause(name));
+    this.pool.lookAtControl();
+  }
+
+  /** Ends a pause. */
+  async resumeTask(name: string): Promise<void> {
+    await this.asking('resume a task', () => this.controls.resume(name));
+    this.pool.lookAtControl();
+  }
+
+  /** The names of the tasks that are paused. */
+  pausedTasks(): Promise<readonly string[]> {
+    return this.asking('list the paused tasks', () => this.controls.paused());
+  }
+
+  /**
+   * Changes a queue's limits for all processes, now and after restarts and deployments: what is set here wins over what
+   * applications declare until it is taken back by `null`. What is left out stays. When a limit gets lower, what runs goes
+   * on.
+   *
+   * @throws InvalidOptionsError
+   */
+  async setLimits(queue: string, changes: LimitChanges): Promise<void> {
+    await this.asking('set the limits of a queue', () => this.controls.setLimits(queue, changes));
+    this.pool.lookAtControl();
+  }
+
+  /** A queue's limits as they hold now, declared or set at run time. */
+  limits(queue: string): Promise<QueueLimits> {
+    return this.asking('read the limits of a queue', () => this.controls.limits(queue));
+  }
+
   /** The same for a task by its name. */
   schedule(name: string, task: string, options: ScheduleOptions): Promise<void>;
   /**
@@ -297,7 +335,10 @@ export class TaskQueue {
   private async enqueueAlone(task: NewTask): Promise<Enqueued> {
     const due = 'inMs' in task.due && task.due.inMs === 0;
     // A unique one may have to wait for a transaction of somebody else's; no slot may wait along.
-    const slot = due && task.uniqueKey === null ? this.pool.reserve(task.queue, task.name) : undefined;
+    const slot =
+      due && task.uniqueKey === null && task.rateKey === undefined
+        ? this.pool.reserve(task.queue, task.name)
+        : undefined;
     try {
       const commits = task.uniqueKey === null ? this.commits : this.uniqueCommits;
       const storing = new Promise<Stored>((resolve, reject) => {

@@ -1,8 +1,10 @@
 import { TransactionsUnsupportedError } from '../errors/transaction.errors.js';
 import { AttemptRecorder, attemptRef } from './attempt-recorder.js';
+import { ClaimGate } from './claim-gate.js';
 import { maxTimerMs } from './delay.js';
 import { Execution } from './execution.js';
 import { Pace } from './pace.js';
+import type { Control } from './limits.js';
 import type { Outcome } from './settlement.js';
 import type { Settler } from './settler.js';
 import type { Suspects } from './suspects.js';
@@ -79,15 +81,36 @@ export class QueueWorker {
   private longest: ClaimedTask | undefined;
   private longestMs = -1;
   private waitingForTheEnd: (() => void)[] = [];
+  private readonly gate: ClaimGate;
+  /** Rings when a limit is to let more through. */
+  private limitAlarm: NodeJS.Timeout | undefined;
+  private limitRingsAt = Infinity;
 
   constructor(
     readonly queue: QueueDefinition,
     private readonly tasks: ReadonlyMap<string, TaskDefinition>,
     private readonly context: QueueWorkerContext,
   ) {
+    this.gate = new ClaimGate(queue, tasks);
     this.recorder = new AttemptRecorder(queue, context.settler, context.reporter, (task, retryInMs) =>
       this.recorded(task, retryInMs),
     );
+  }
+
+  /** How many tasks run here at once. */
+  get concurrency(): number {
+    return this.gate.concurrency;
+  }
+
+  /** What was set at run time may have changed. */
+  apply(control: Control): void {
+    if (!this.gate.apply(control)) return;
+    // What is claimed ahead would start by the rules that held before.
+    this.giveBack();
+    if (this.stopping) return;
+    this.fill();
+    this.grow();
+    this.wake();
   }
 
   get running(): number {
@@ -140,6 +163,8 @@ export class QueueWorker {
   async stop(): Promise<void> {
     this.stopping = true;
     this.giveBack();
+    clearTimeout(this.limitAlarm);
+    this.limitRingsAt = Infinity;
     this.signal.clear();
     this.signal.wake();
     this.nudge();
@@ -163,7 +188,7 @@ export class QueueWorker {
    * @returns Monotonic milliseconds since when it is kept: its name for those two. Undefined when there is none.
    */
   reserve(name: string): number | undefined {
-    if (!this.asleep || this.stopping || this.free <= 0 || !this.tasks.has(name)) return undefined;
+    if (!this.asleep || this.stopping || this.free <= 0 || !this.gate.hands(name)) return undefined;
     if (this.context.settler.overloaded) return undefined;
     const since = performance.now();
     this.reservedSince.push(since);
@@ -261,13 +286,13 @@ export class QueueWorker {
   /** How many tasks to claim now: for free slots, and ahead of them once half of what was ahead has started. */
   private wanted(): number {
     if (this.context.settler.overloaded) return 0;
-    const ahead = this.pace.ahead(this.queue.concurrency);
+    const ahead = this.gate.limited ? 0 : this.pace.ahead(this.concurrency);
     const wanted = this.free + ahead - this.waiting.length;
     return wanted > 0 && (this.free > 0 || this.waiting.length <= ahead / 2) ? wanted : 0;
   }
 
   private get free(): number {
-    return this.queue.concurrency - this.runs.size - this.reservedSince.length;
+    return this.concurrency - this.runs.size - this.reservedSince.length;
   }
 
   /** Resolves when more tasks may be wanted. */
@@ -301,7 +326,13 @@ export class QueueWorker {
   /** How long to sleep after a claim that emptied the queue. */
   private async restMs(emptyClaims: number): Promise<number> {
     const { pollIntervalMs, name } = this.queue;
-    if (this.suspectsWait) return Math.min(pollIntervalMs, suspectsEveryMs);
+    const lookAgainMs = Math.min(this.suspectsWait ? suspectsEveryMs : Infinity, this.gate.lookAgainMs);
+    if (lookAgainMs !== Infinity) return Math.min(pollIntervalMs, lookAgainMs);
+    if (this.gate.limited) {
+      // Tasks that were sent on fall due when there is a token for them.
+      this.wakeAtLimit(await this.context.store.nextDueMs(name));
+      return pollIntervalMs;
+    }
     if (emptyClaims < 2 || !this.context.hinted()) return pollIntervalMs;
     const dueInMs = await this.context.store.nextDueMs(name);
     return Math.min(pollIntervalMs * Math.min(emptyClaims, idleIntervals), dueInMs ?? Infinity);
@@ -315,14 +346,15 @@ export class QueueWorker {
     const suspects = this.suspects(sentAt);
     let claimed: readonly ClaimedTask[] = [];
     try {
-      claimed = await this.context.store.claim({
+      const brought = await this.gate.claim(this.context.store, {
         workerId: lease.workerId,
         queue: this.queue.name,
-        names: [...this.tasks.keys()],
         limit,
         startNow: Math.max(0, this.free),
         suspects,
       });
+      claimed = brought.tasks;
+      this.wakeAtLimit(brought.nextInMs);
       this.context.answered();
       // An empty claim is quicker than one that counts.
       if (claimed.length > 0) this.pace.claimed(performance.now() - sentAt);
@@ -420,8 +452,25 @@ export class QueueWorker {
   private recorded(task: ClaimedTask, retryInMs: number | undefined): void {
     this.context.suspects.release(task);
     if (retryInMs !== undefined) this.wakeIn(retryInMs);
+    // Only now does it no longer count as running.
+    if (this.gate.limited && !this.stopping) this.wake();
     // While outcomes could not be written nothing was started.
     if (this.waiting.length > 0 && !this.stopping) this.fill();
+  }
+
+  /** The nearest time counts; what comes later is learned by then. */
+  private wakeAtLimit(inMs: number | null): void {
+    const ringsAt = performance.now() + (inMs ?? Infinity);
+    if (this.stopping || ringsAt >= this.limitRingsAt || (inMs ?? Infinity) > maxTimerMs) return;
+    clearTimeout(this.limitAlarm);
+    this.limitRingsAt = ringsAt;
+    this.limitAlarm = setTimeout(
+      () => {
+        this.limitRingsAt = Infinity;
+        this.wake();
+      },
+      Math.ceil(inMs ?? 0),
+    ).unref();
   }
 
   private giveBack(): void {

@@ -1,5 +1,6 @@
 import type { Backoff } from './backoff.js';
 import type { CurrentTask } from './current-task.js';
+import type { DeclaredLimits, RateLimit } from './limits.js';
 import type { Retention } from './retention.js';
 import type { TransactionTerms } from './task-transaction.js';
 
@@ -16,6 +17,8 @@ export interface TaskDefinition {
   readonly timeoutMs: number | undefined;
   /** Each attempt runs in a transaction, if these are given. */
   readonly transaction?: TransactionTerms | undefined;
+  /** Over all processes, for each of its keys. @default none */
+  readonly rateLimit?: RateLimit;
   readonly handler: TaskHandler;
 }
 
@@ -27,4 +30,6 @@ export interface QueueDefinition {
   readonly retention: Retention;
   /** Milliseconds for tasks that name no timeout of their own. */
   readonly executionTimeoutMs: number;
+  /** What the options say of its limits over all processes; undefined when they do not name the queue. */
+  readonly limits?: DeclaredLimits;
 }

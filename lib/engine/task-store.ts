@@ -1,3 +1,5 @@
+import type { ControlStore } from './control-store.js';
+import type { LimitedClaim } from './limits.js';
 import type { ScheduleStore } from './schedule-store.js';
 import type { TaskRef } from './task-event.js';
 import type { TransactionSource } from './task-transaction.js';
@@ -146,6 +148,8 @@ export type StoreHint =
   | { readonly kind: 'cancel'; readonly id: string }
   /** A schedule was made, changed or resumed. */
   | { readonly kind: 'schedule' }
+  /** Limits or pauses have changed. */
+  | { readonly kind: 'control' }
   /** A worker was taken for dead, and its tasks were given away. */
   | { readonly kind: 'buried'; readonly workerId: string }
   /** No hints will come, for this reason; polling has to do. */
@@ -191,6 +195,8 @@ export abstract class TaskStore {
   abstract readonly schedules: ScheduleStore;
   /** Runs attempts in transactions; null when the store has none. */
   abstract readonly transactions: TransactionSource | null;
+  /** Where limits and pauses are that hold for all processes. */
+  abstract readonly control: ControlStore;
 
   /** Connects and brings the schema up to date. */
   abstract open(): Promise<void>;
@@ -216,8 +222,16 @@ export abstract class TaskStore {
 
   /** Registers a worker and keeps its lease until `end()` or until it is lost. */
   abstract lease(worker: WorkerIdentity, terms: LeaseTerms, events: LeaseEvents): Promise<Lease>;
-  /** Takes due tasks of a queue that is not paused, by priority, then due time, for a worker whose lease is alive. */
+  /**
+   * Takes due tasks of a queue that is neither paused nor limited, by priority, then due time, for a worker whose lease is
+   * alive.
+   */
   abstract claim(request: ClaimRequest): Promise<ClaimedTask[]>;
+  /**
+   * The same for a queue that may be limited, or tasks with a rate limit: what the limits allow, whoever claims beside.
+   * Nothing is claimed ahead. A claim counts as a start, also of a task that is given back.
+   */
+  abstract claimLimited(request: ClaimRequest): Promise<LimitedClaim>;
   /**
    * Applies settlements.
    *

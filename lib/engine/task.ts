@@ -112,6 +112,8 @@ export interface NewTask {
   readonly uniqueKey: string | null;
   /** Of the unique key. Absent: it is held while the task lives, and the holder is kept as it is. */
   readonly unique?: UniqueTerms;
+  /** Which bucket of its task's rate limit it takes from. @default the one of tasks without a key */
+  readonly rateKey?: string;
   readonly maxRetries: number | null;
   readonly timeoutMs: number | null;
   /** Ends as cancelled when it has not started this many milliseconds after it was stored. Absent: never. */
@@ -119,8 +121,8 @@ export interface NewTask {
   /** Due this many milliseconds from now by the database's clock, or at a fixed time. */
   readonly due: { readonly inMs: number } | { readonly at: Date };
   /**
-   * Store it as claimed by this worker already, unless the queue is paused or the worker's lease has ended: its first
-   * claim, which spares a round trip when the worker is idle.
+   * Store it as claimed by this worker already, unless the queue is paused or limited or the worker's lease has ended:
+   * its first claim, which spares a round trip when the worker is idle.
    */
   readonly handTo?: string;
 }

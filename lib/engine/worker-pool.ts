@@ -1,9 +1,11 @@
 import { hostname } from 'node:os';
 import { maxTimerMs } from './delay.js';
+import { Controller } from './controller.js';
 import type { Execution } from './execution.js';
 import { Expirer } from './expirer.js';
 import { Grace } from './grace.js';
 import { LeaseHolder } from './lease-holder.js';
+import type { DeclaredLimits } from './limits.js';
 import { LoopWatch, tickMs } from './loop-watch.js';
 import { type Pruner, prunerOf } from './pruner.js';
 import { QueueWorker } from './queue-worker.js';
@@ -57,6 +59,7 @@ export interface WorkerPoolStatus {
   readonly notified: boolean;
   readonly queues: readonly {
     readonly name: string;
+    /** How many run at once here: as declared, or as set at run time. */
     readonly concurrency: number;
     readonly running: number;
     readonly prefetched: number;
@@ -91,6 +94,7 @@ export class WorkerPool {
   private pruner: Pruner | undefined;
   private audit: Audit | undefined;
   private scheduler: Scheduler | undefined;
+  private controller: Controller | undefined;
   private listening: Listening | undefined;
   private tick: NodeJS.Timeout | undefined;
   /** Of the drains that are under way or wait for their turn. */
@@ -159,8 +163,8 @@ export class WorkerPool {
       loopLagMs: this.loop?.lagMs ?? 0,
       connection: this.troubles.lasting ? 'down' : 'up',
       notified: this.listening?.live ?? false,
-      queues: this.workers.map(({ queue, running, prefetched }) => {
-        return { name: queue.name, concurrency: queue.concurrency, running, prefetched };
+      queues: this.workers.map(({ queue, concurrency, running, prefetched }) => {
+        return { name: queue.name, concurrency, running, prefetched };
       }),
       lastError: this.troubles.latest,
     };
@@ -169,6 +173,11 @@ export class WorkerPool {
   /** A schedule was made, changed or resumed. */
   wakeScheduler(): void {
     this.scheduler?.wake();
+  }
+
+  /** Limits or pauses were changed here. */
+  lookAtControl(): void {
+    void this.controller?.look();
   }
 
   /** Something may be due on this queue in `inMs` milliseconds; without a queue, on any. */
@@ -226,7 +235,19 @@ export class WorkerPool {
       weakened: (reason) => this.reporter.log('warn', reason),
       failed,
     });
+    const controller = new Controller(
+      this.store.control,
+      () => this.listening?.live ?? false,
+      (control) => {
+        for (const worker of this.workers) worker.apply(control);
+      },
+      failed,
+    );
+    // Limits hold from the first claim on.
+    await this.declare(tasks);
+    await controller.prime();
     await holder.begin();
+    this.controller = controller;
     this.sustainedUntil = 0;
     this.settler = settler;
     this.holder = holder;
@@ -245,6 +266,7 @@ export class WorkerPool {
     };
     this.workers = busy.map((queue) => new QueueWorker(queue, tasks, context));
     this.audit = new Audit(this.store, settler, this.workers, () => holder.lease, failed);
+    controller.start();
     this.listening = await this.store.listen((hint) => this.take(hint));
     const keep = (state: FinishedState) =>
       new Map(this.options.queues.map(({ name, retention }) => [name, keepMs(retention, state)]));
@@ -303,7 +325,7 @@ export class WorkerPool {
     await within(lastWritesMs, this.leave());
     this.workers = [];
     this.settler = this.holder = this.rescuer = this.expirer = this.pruner = this.audit = undefined;
-    this.scheduler = this.listening = undefined;
+    this.scheduler = this.controller = this.listening = undefined;
     this.reporter.log(
       'log',
       `Stopped: ${running - unfinished} running tasks finished, ${unfinished} went back to their queues.`,
@@ -312,10 +334,11 @@ export class WorkerPool {
 
   private async leave(): Promise<void> {
     // It may go on after the pool has stopped waiting for it: what the pool holds then may be its next start's.
-    const { workers, settler, tick, rescuer, expirer, pruner, listening, holder } = this;
+    const { workers, settler, tick, rescuer, expirer, pruner, controller, listening, holder } = this;
     await Promise.all(workers.map((worker) => worker.finished()));
     await settler?.idle();
     clearInterval(tick);
+    controller?.stop();
     const helpers = [rescuer, expirer, pruner, listening].map((helper) => helper?.stop());
     await Promise.allSettled([...helpers, holder?.end()]);
   }
@@ -327,11 +350,15 @@ export class WorkerPool {
   private take(hint: StoreHint): void {
     switch (hint.kind) {
       case 'wake':
+        // After a new connection: whatever was told before it may have been missed.
+        if (hint.queue === undefined) this.lookAtControl();
         return this.wake(hint.queue, hint.inMs);
       case 'cancel':
         return this.audit?.cancelRequested(hint.id);
       case 'schedule':
         return this.scheduler?.wake();
+      case 'control':
+        return this.lookAtControl();
       case 'buried':
         if (this.holder?.lease?.workerId === hint.workerId) this.holder.lease.lose();
         return;
@@ -359,6 +386,15 @@ export class WorkerPool {
   private sustainUntil(deadline: number): void {
     this.sustainedUntil = deadline;
     this.holder?.lease?.sustain(deadline - performance.now() + this.options.leaseMs);
+  }
+
+  private async declare(tasks: ReadonlyMap<string, TaskDefinition>): Promise<void> {
+    const queues = new Map<string, DeclaredLimits>();
+    for (const { name, limits } of this.options.queues) if (limits) queues.set(name, limits);
+    const declared = [...tasks.values()].map(
+      ({ name, queue, rateLimit = null }) => [name, { queue, rateLimit }] as const,
+    );
+    await this.store.control.declare({ queues, tasks: new Map(declared) });
   }
 
   private identity(queues: readonly QueueDefinition[]) {

@@ -1,8 +1,14 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Backoff } from '../engine/backoff.js';
+import type { RateLimit } from '../engine/limits.js';
 import type { UniqueOptions } from './unique-options.interface.js';
 import type { TransactionTerms } from '../engine/task-transaction.js';
 import type { ScheduleTimes } from './schedule-options.interface.js';
+
+/** The rate limit of a task. */
+export interface TaskRateLimit<Payload = unknown> extends RateLimit {
+  readonly key?: (payload: Payload) => string;
+}
 
 /** The options of `@BackgroundTask(name, options)`. */
 export interface BackgroundTaskOptions<Payload = unknown> extends Partial<ScheduleTimes> {
@@ -34,6 +40,11 @@ export interface BackgroundTaskOptions<Payload = unknown> extends Partial<Schedu
    * must be a database. @default false
    */
   readonly transactional?: boolean | TransactionTerms;
+  /**
+   * At most `max` starts in any `perMs` milliseconds over all processes, attempts that are repeated included. With `key`
+   * that holds for each key (1 to 255 characters) by itself.
+   */
+  readonly rateLimit?: TaskRateLimit<Payload>;
   /** Any Standard Schema validator (zod, valibot, ArkType …). What it returns is what is stored. */
   readonly schema?: StandardSchemaV1<unknown, Payload>;
   /**

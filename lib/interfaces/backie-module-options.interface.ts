@@ -1,5 +1,6 @@
 import type { DataSource } from 'typeorm';
 import type { Backoff } from '../engine/backoff.js';
+import type { RateLimit } from '../engine/limits.js';
 import type { Retention } from '../engine/retention.js';
 import type { TaskStore } from '../engine/task-store.js';
 import type { PostgresOptions } from '../typeorm/connection-options.js';
@@ -11,6 +12,10 @@ export interface QueueOptions {
   readonly name: string;
   /** How many tasks of it run at once in this process. @default 10 */
   readonly concurrency?: number;
+  /** How many tasks of it run at once over all processes, 1 to 1,000,000. @default any number */
+  readonly globalConcurrency?: number;
+  /** How many tasks of it start in a while over all processes. @default any number */
+  readonly rateLimit?: RateLimit;
   /** How often to look for due tasks when nothing wakes the worker, in milliseconds. @default 1_000 */
   readonly pollIntervalMs?: number;
   /**

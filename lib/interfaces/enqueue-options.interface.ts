@@ -19,6 +19,11 @@ export interface EnqueueManyOptions {
   readonly timeoutMs?: number;
   /** Another expiry than the task's own, in milliseconds from now. */
   readonly expiresInMs?: number;
+  /**
+   * The bucket of its task's `rateLimit` that it takes from (1 to 255 characters), for processes that know no more than
+   * the task's name. @default what `rateLimit.key` makes of the payload
+   */
+  readonly rateKey?: string;
 }
 
 /** The options of `TaskQueue.enqueue`. */

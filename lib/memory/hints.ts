@@ -25,6 +25,10 @@ export class Hints {
     this.tell({ kind: 'schedule' });
   }
 
+  control(): void {
+    this.tell({ kind: 'control' });
+  }
+
   clear(): void {
     this.listeners.clear();
   }

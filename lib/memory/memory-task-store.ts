@@ -1,3 +1,4 @@
+import type { LimitedClaim } from '../engine/limits.js';
 import type {
   CancelOutcome,
   ClaimRequest,
@@ -32,6 +33,7 @@ import { QuarantinedError } from '../errors/execution.errors.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { Hints } from './hints.js';
+import { MemoryControl } from './memory-control.js';
 import { MemorySchedules } from './memory-schedules.js';
 import { appendAttempt, asClaimedTask, asTask, isExpired, isUnstarted, type StoredTask } from './stored-task.js';
 import { Producer } from './producer.js';
@@ -54,8 +56,8 @@ export class MemoryTaskStore extends TaskStore {
 
   readonly transactions = null;
   readonly schedules: MemorySchedules;
+  readonly control: MemoryControl;
   private readonly tasks = new TaskTable();
-  private readonly paused = new Set<string>();
   private readonly hints = new Hints();
   private readonly workers: Workers;
   private readonly producer: Producer;
@@ -66,7 +68,9 @@ export class MemoryTaskStore extends TaskStore {
     super();
     this.now = options.now ?? Date.now;
     this.workers = new Workers(this.now);
-    this.producer = new Producer(this.tasks, this.workers, this.hints, this.paused, this.now);
+    this.control = new MemoryControl(this.now, () => this.hints.control());
+    const isOpenTo = (workerId: string, queue: string) => this.isOpenTo(workerId, queue);
+    this.producer = new Producer(this.tasks, isOpenTo, this.hints, this.now);
     this.schedules = new MemorySchedules(
       this.now,
       (tasks) => void this.producer.store(tasks),
@@ -112,9 +116,20 @@ export class MemoryTaskStore extends TaskStore {
 
   async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
     this.assertOpen();
-    if (this.paused.has(request.queue) || !this.workers.isAlive(request.workerId)) return [];
+    if (!this.isOpenTo(request.workerId, request.queue)) return [];
     const now = this.now();
     return this.tasks.claim(request, now).map((task) => asClaimedTask(task, now));
+  }
+
+  async claimLimited(request: ClaimRequest): Promise<LimitedClaim> {
+    this.assertOpen();
+    const { queue, workerId, limit } = request;
+    if (this.control.isPaused(queue) || !this.workers.isAlive(workerId)) return { tasks: [], nextInMs: null };
+    const { room, admits, nextInMs } = this.control.admission(queue, this.tasks.running(queue));
+    const now = this.now();
+    const within = { ...request, limit: Math.min(limit, room), startNow: limit };
+    const tasks = within.limit > 0 ? this.tasks.claim(within, now, admits).map((task) => asClaimedTask(task, now)) : [];
+    return { tasks, nextInMs: nextInMs() };
   }
 
   async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlyMap<string, TaskState>> {
@@ -250,17 +265,17 @@ export class MemoryTaskStore extends TaskStore {
 
   async pause(queue: string): Promise<void> {
     this.assertOpen();
-    this.paused.add(queue);
+    this.control.pause(queue);
   }
 
   async resume(queue: string): Promise<void> {
     this.assertOpen();
-    if (this.paused.delete(queue)) this.hints.wake([queue]);
+    if (this.control.resume(queue)) this.hints.wake([queue]);
   }
 
   async pausedQueues(): Promise<readonly string[]> {
     this.assertOpen();
-    return [...this.paused];
+    return this.control.paused();
   }
 
   /** A finished task whose time is over is as good as gone. */
@@ -304,6 +319,11 @@ export class MemoryTaskStore extends TaskStore {
     else this.tasks.makeReady(task, task.scheduledAt);
     const { id, name, queue, attempt, crashes } = task;
     return { id, name, queue, attempt, crashes, quarantined };
+  }
+
+  /** Whether a worker may have tasks of this queue without regard to limits. */
+  private isOpenTo(workerId: string, queue: string): boolean {
+    return !this.control.isPaused(queue) && !this.control.isLimited(queue) && this.workers.isAlive(workerId);
   }
 
   /** Later ones need no hint: whoever polls finds them when they are due. */

@@ -2,7 +2,6 @@ import type { NewTask, Stored } from '../engine/task.js';
 import type { Hints } from './hints.js';
 import { isExpired, isUnstarted, newStoredTask, type StoredTask } from './stored-task.js';
 import { keyOf, type TaskTable } from './task-table.js';
-import type { Workers } from './workers.js';
 
 /** A unique key that is held for a time, whatever becomes of the task. */
 interface Window {
@@ -16,9 +15,9 @@ export class Producer {
 
   constructor(
     private readonly tasks: TaskTable,
-    private readonly workers: Workers,
+    /** Whether a worker may have tasks of a queue as soon as they are stored. */
+    private readonly isOpenTo: (workerId: string, queue: string) => boolean,
     private readonly hints: Hints,
-    private readonly paused: ReadonlySet<string>,
     private readonly now: () => number,
   ) {}
 
@@ -44,7 +43,7 @@ export class Producer {
     const holder = this.holder(given, task, now);
     if (holder !== undefined) return this.meet(holder, given, task, now, due);
     this.tasks.insert(task);
-    if (given.handTo !== undefined && !this.paused.has(task.queue) && this.workers.isAlive(given.handTo)) {
+    if (given.handTo !== undefined && this.isOpenTo(given.handTo, task.queue)) {
       this.tasks.hand(task, given.handTo, now);
       return { id: task.id, duplicate: false, handedAt: now };
     }

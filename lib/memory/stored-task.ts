@@ -28,6 +28,7 @@ export interface StoredTask extends HeapItem {
   readonly uniqueScope: UniqueTerms['scope'];
   maxRetries: number | null;
   timeoutMs: number | null;
+  rateKey: string | null;
   readonly createdAt: number;
   /** Infinity: never. */
   expiresAt: number;
@@ -67,6 +68,7 @@ export function newStoredTask(task: NewTask, now: number): StoredTask {
     priority: task.priority,
     uniqueKey: task.uniqueKey,
     uniqueScope: task.unique?.scope ?? 'live',
+    rateKey: task.rateKey ?? null,
     maxRetries: task.maxRetries,
     timeoutMs: task.timeoutMs,
     createdAt: now,
@@ -156,6 +158,7 @@ export function isExpired(task: StoredTask, now: number): boolean {
 export function replaceBy(task: StoredTask, next: StoredTask): void {
   task.payload = next.payload;
   task.priority = next.priority;
+  task.rateKey = next.rateKey;
   task.maxRetries = next.maxRetries;
   task.timeoutMs = next.timeoutMs;
   task.expiresAt = next.expiresAt;

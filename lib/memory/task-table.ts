@@ -44,6 +44,13 @@ export class TaskTable {
     return [...(this.held.get(workerId) ?? [])];
   }
 
+  /** How many tasks of a queue run. */
+  running(queue: string): number {
+    let running = 0;
+    for (const tasks of this.held.values()) for (const task of tasks) if (task.queue === queue) running++;
+    return running;
+  }
+
   /** The workers that hold running tasks. */
   holders(): readonly string[] {
     return [...this.held.keys()];
@@ -54,12 +61,20 @@ export class TaskTable {
     this.enter(task);
   }
 
-  claim({ workerId, queue, names, limit, startNow = limit, suspects }: ClaimRequest, now: number): StoredTask[] {
+  /** @param admits Asked of each task in turn that would be taken; what it does not admit is passed over. */
+  claim(
+    { workerId, queue, names, limit, startNow = limit, suspects }: ClaimRequest,
+    now: number,
+    admits: (task: StoredTask) => boolean = () => true,
+  ): StoredTask[] {
     const take = (most: number, which: (task: StoredTask) => boolean) =>
       this.ready.take(queue, names, most, now, which);
     const isSuspect = ({ crashes }: StoredTask) => suspects !== undefined && crashes >= suspects.crashes;
-    const suspect = suspects?.takeOne ? take(1, isSuspect) : [];
-    const tasks = [...suspect, ...take(limit - suspect.length, (task) => !isSuspect(task) && !isExpired(task, now))];
+    const suspect = suspects?.takeOne ? take(1, (task) => isSuspect(task) && admits(task)) : [];
+    const tasks = [
+      ...suspect,
+      ...take(limit - suspect.length, (task) => !isSuspect(task) && !isExpired(task, now) && admits(task)),
+    ];
     tasks.forEach((task, place) => this.hold(task, workerId, place >= startNow, now));
     return tasks;
   }

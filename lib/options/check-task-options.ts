@@ -13,6 +13,7 @@ import {
   object,
   oneOf,
 } from './checks.js';
+import { checkRateLimit } from './check-limits.js';
 import { checkTimes, checkUnique, declaredKey, isPlainObject, uniqueOnConflict } from './check-unique.js';
 import { CronCalendar } from '../cron-calendar.js';
 import { longestWaitMs } from '../engine/backoff.js';
@@ -67,6 +68,7 @@ const taskChecks: Record<string, Check> = {
   expiresInMs,
   unique,
   transactional,
+  rateLimit: object,
   schema,
   instance: name(maxNameLength),
   // What a pattern and a time zone are is said by an error of their own.
@@ -81,6 +83,8 @@ export function checkTaskOptions(taskName: string, options: unknown): void {
   checkName('The name in @BackgroundTask()', taskName, maxNameLength);
   const where = `@BackgroundTask(${JSON.stringify(taskName)})`;
   checkOptions(where, options, taskChecks);
+  const { rateLimit } = options as BackgroundTaskOptions;
+  if (rateLimit !== undefined) checkRateLimit(where, rateLimit, true);
   const { cron, timeZone = 'UTC', ...rest } = options as BackgroundTaskOptions;
   if (typeof rest.unique === 'object') checkUnique(where, rest.unique, declaredKey);
   checkTimes(where, rest);
@@ -119,6 +123,7 @@ const manyChecks: Record<string, Check> = {
   maxRetries,
   timeoutMs,
   expiresInMs,
+  rateKey: name(maxKeyLength),
 };
 const enqueueChecks: Record<string, Check> = {
   ...manyChecks,

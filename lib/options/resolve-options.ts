@@ -18,6 +18,7 @@ import {
   object,
   oneOf,
 } from './checks.js';
+import { checkRateLimit, concurrency, globalConcurrency } from './check-limits.js';
 import { maxRetries, priority, timeoutMs } from './check-task-options.js';
 import { defaultSchema } from '../typeorm/identifiers.js';
 import { checkRetention, retention } from './check-retention.js';
@@ -46,7 +47,6 @@ export interface ResolvedOptions {
   };
 }
 
-const concurrency = integer(1, 100_000);
 const pollIntervalMs = milliseconds(10, maxTimerMs);
 
 const interval = milliseconds(100, maxTimerMs);
@@ -82,6 +82,8 @@ const moduleChecks: Record<string, Check> = {
 const queueChecks: Record<string, Check> = {
   name: name(maxNameLength),
   concurrency,
+  globalConcurrency,
+  rateLimit: object,
   pollIntervalMs,
   retention,
   executionTimeoutMs: timeoutMs,
@@ -151,6 +153,8 @@ function resolveQueues({ queues = [], defaults = {} }: BackieModuleOptions): Que
     checkOptions("BackieModule's queues", queue, queueChecks);
     checkName("The name of one of BackieModule's queues", queue.name, maxNameLength);
     checkRetention(`BackieModule's queue ${JSON.stringify(queue.name)}`, queue.retention);
+    const { rateLimit } = queue;
+    if (rateLimit !== undefined) checkRateLimit(`BackieModule's queue ${JSON.stringify(queue.name)}`, rateLimit);
     if (named.has(queue.name)) {
       throw new InvalidOptionsError(`BackieModule: the queue ${JSON.stringify(queue.name)} is configured twice.`);
     }
@@ -160,6 +164,10 @@ function resolveQueues({ queues = [], defaults = {} }: BackieModuleOptions): Que
       pollIntervalMs: queue.pollIntervalMs ?? defaults.pollIntervalMs ?? 1_000,
       retention: queue.retention ?? defaults.retention ?? RetentionMode.removeDone,
       executionTimeoutMs: queue.executionTimeoutMs ?? defaults.timeoutMs ?? 120_000,
+      // Of a queue that they do not name, the options say nothing: another application may.
+      ...(queues.includes(queue) && {
+        limits: { globalConcurrency: queue.globalConcurrency ?? null, rateLimit: rateLimit ?? null },
+      }),
     });
   }
   return [...named.values()];

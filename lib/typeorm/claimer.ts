@@ -1,4 +1,5 @@
 import type { ClaimedTask } from '../engine/task.js';
+import type { LimitedClaim } from '../engine/limits.js';
 import type { ClaimRequest } from '../engine/task-store.js';
 import { ClaimFloors, type Floor } from './claim-floors.js';
 import type { Run, Statement } from './database.js';
@@ -7,6 +8,7 @@ import { claimedTask } from './task-row.js';
 interface ClaimStatements {
   readonly claim: Statement;
   readonly claimSuspect: Statement;
+  readonly claimLimited: Statement;
 }
 
 /** More than any task has. */
@@ -29,6 +31,19 @@ export class Claimer {
     const rest = without(request, suspect.length);
     // Should this fail, the worker's audit finds what it holds without knowing, the suspect included.
     return rest.limit > 0 ? [...suspect, ...(await this.claimOthers(rest))] : suspect;
+  }
+
+  /** By a statement of its own, which knows no floor: it seldom reads far. */
+  async claimLimited({ workerId, queue, names, limit, suspects }: ClaimRequest): Promise<LimitedClaim> {
+    const crashes = suspects?.crashes ?? noCrashes;
+    const values = [workerId, queue, names, limit, crashes, suspects?.takeOne ?? false];
+    const rows = await this.run(this.statements.claimLimited, values);
+    const inMs = rows.at(-1)?.at(-1);
+    const tasks = rows.filter(([id]) => id !== null).map((row) => claimedTask(queue, row));
+    return {
+      tasks: tasks.toSorted(inClaimOrder),
+      nextInMs: inMs == null ? null : Math.max(0, Math.ceil(Number(inMs))),
+    };
   }
 
   /** Tasks of any queue were given back, maybe before where its head was known to begin. */

@@ -29,6 +29,8 @@ export interface TaskRow {
   uniqueKey: string | null;
   /** Null while it holds its key as long as it lives. */
   uniqueScope: string | null;
+  /** Which bucket of its task's rate limit it takes from. */
+  rateKey: string | null;
   payload: unknown;
   attempts: TaskAttempt[];
 }
@@ -57,6 +59,40 @@ export interface WorkerRow {
 export interface QueueRow {
   name: string;
   pausedAt: Date | null;
+  /** What was set at run time, and wins; 0 stands for no limit. */
+  concurrency: number | null;
+  globalConcurrency: number | null;
+  rateMax: number | null;
+  ratePerMs: string | null;
+  declaredGlobalConcurrency: number | null;
+  declaredRateMax: number | null;
+  declaredRatePerMs: string | null;
+  /** Whether a task with a rate limit is at home there. */
+  ratedTasks: boolean;
+  limited: boolean;
+}
+
+/** A row of `task_setting`: a task's name of which more is known than the classes say. */
+export interface TaskSettingRow {
+  name: string;
+  pausedAt: Date | null;
+  queue: string | null;
+  rateMax: number | null;
+  ratePerMs: string | null;
+}
+
+/** A row of `rate_bucket`: what was taken from one, and when. */
+export interface RateBucketRow {
+  kind: 'queue' | 'task';
+  name: string;
+  key: string;
+  takenAt: Date[];
+  taken: number[];
+  fullAt: Date;
+  /** When the task that waits for it longest may start, as far as tasks were sent on. */
+  lineAt: Date | null;
+  lineId: string | null;
+  linePriority: number | null;
 }
 
 /** A row of `unique_window`: a unique key that is held for a time. */
@@ -109,6 +145,7 @@ const shared = {
   expiresAt: { ...timestamptz, name: 'expires_at', ...nullable },
   uniqueKey: { type: 'text' as const, name: 'unique_key', ...nullable },
   uniqueScope: { type: 'text' as const, name: 'unique_scope', ...nullable },
+  rateKey: { type: 'text' as const, name: 'rate_key', ...nullable },
   payload: { type: 'jsonb' as const },
   attempts: { type: 'jsonb' as const },
 };
@@ -166,6 +203,43 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
       columns: {
         name: { type: 'text', primary: true },
         pausedAt: { ...timestamptz, name: 'paused_at', nullable: true },
+        concurrency: { type: 'integer', nullable: true },
+        globalConcurrency: { type: 'integer', name: 'global_concurrency', nullable: true },
+        rateMax: { type: 'integer', name: 'rate_max', nullable: true },
+        ratePerMs: { type: 'bigint', name: 'rate_per_ms', nullable: true },
+        declaredGlobalConcurrency: { type: 'integer', name: 'declared_global_concurrency', nullable: true },
+        declaredRateMax: { type: 'integer', name: 'declared_rate_max', nullable: true },
+        declaredRatePerMs: { type: 'bigint', name: 'declared_rate_per_ms', nullable: true },
+        ratedTasks: { type: 'boolean', name: 'rated_tasks' },
+        limited: { type: 'boolean' },
+      },
+    }),
+    taskSetting: new EntitySchema<TaskSettingRow>({
+      ...place,
+      name: 'BackieTaskSetting',
+      tableName: 'task_setting',
+      columns: {
+        name: { type: 'text', primary: true },
+        pausedAt: { ...timestamptz, name: 'paused_at', nullable: true },
+        queue: { type: 'text', nullable: true },
+        rateMax: { type: 'integer', name: 'rate_max', nullable: true },
+        ratePerMs: { type: 'bigint', name: 'rate_per_ms', nullable: true },
+      },
+    }),
+    rateBucket: new EntitySchema<RateBucketRow>({
+      ...place,
+      name: 'BackieRateBucket',
+      tableName: 'rate_bucket',
+      columns: {
+        kind: { type: 'text', primary: true },
+        name: { type: 'text', primary: true },
+        key: { type: 'text', primary: true },
+        takenAt: { ...timestamptz, name: 'taken_at', array: true },
+        taken: { type: 'integer', array: true },
+        fullAt: { ...timestamptz, name: 'full_at' },
+        lineAt: { ...timestamptz, name: 'line_at', nullable: true },
+        lineId: { type: 'uuid', name: 'line_id', nullable: true },
+        linePriority: { type: 'smallint', name: 'line_priority', nullable: true },
       },
     }),
     uniqueWindow: new EntitySchema<UniqueWindowRow>({

@@ -2,7 +2,7 @@ import { later } from './new-tasks.sql.js';
 
 /** The columns that a finished task keeps as they were; what else it has is given apart, by `keepEnded`. */
 const kept = `"id", "queue", "name", "priority", "scheduled_at", "claim_seq", "attempt", "retries",
-      "max_retries", "timeout_ms", "created_at", "started_at", "expires_at", "unique_key", "unique_scope", "payload"`;
+      "max_retries", "timeout_ms", "created_at", "started_at", "expires_at", "unique_key", "unique_scope", "rate_key", "payload"`;
 
 /** Until when a finished task stays: of milliseconds, Infinity being for ever. */
 const keptUntil = (ms: string) => `CASE WHEN ${ms} = 'Infinity' THEN 'infinity' ELSE ${later(ms)} END`;

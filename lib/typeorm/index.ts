@@ -1,6 +1,15 @@
 export type { ConnectionSource, PostgresOptions } from './connection-options.js';
 export { backieEntities } from './entities.js';
-export type { FinishedTaskRow, QueueRow, ScheduleRow, TaskRow, UniqueWindowRow, WorkerRow } from './entities.js';
+export type {
+  FinishedTaskRow,
+  QueueRow,
+  RateBucketRow,
+  ScheduleRow,
+  TaskRow,
+  TaskSettingRow,
+  UniqueWindowRow,
+  WorkerRow,
+} from './entities.js';
 export type { MigrationMode } from './migrate.js';
 export { backieMigrations } from './migrations/index.js';
 export { TypeOrmTaskStore } from './typeorm-task-store.js';

@@ -1,7 +1,7 @@
 /**
  * The input of every statement that stores batches of tasks: a JSON array of groups [head, rows], a row being [id,
  * uniqueKey, payload], a head [queue, name, priority, maxRetries, timeoutMs, delayMs, scheduledAt, worker], and for those
- * that need them [… expiresInMs, uniqueScope, windowMs, movesDue].
+ * that need them [… expiresInMs, uniqueScope, windowMs, replace, movesDue, rateKey].
  */
 
 /** The columns that a head gives, beside the time at which its tasks are due. */
@@ -18,9 +18,9 @@ export const headOf = (more: string, clock?: string) => `
         SELECT ${headColumns}, ${dueAt('(h->>5)', '(h->>6)', clock)} AS "scheduled_at", g->1 AS "rows"${more}
         FROM (SELECT g, g->0 AS h FROM jsonb_array_elements($1::jsonb) g OFFSET 0) groups`;
 
-/** When tasks of a head expire, or null, and how they hold their key. */
+/** When tasks of a head expire, or null, how they hold their key, and what bucket of a rate limit they take from. */
 export const termsOfHead = (clock?: string) => `${later('(h->>8)::float8', clock)} AS "expires_at",
-          h->>9 AS "unique_scope"`;
+          h->>9 AS "unique_scope", h->>13 AS "rate_key"`;
 
 /**
  * Whether a task holds its unique key against others: the condition of task_unique, word for word, so that the planner

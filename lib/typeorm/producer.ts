@@ -276,8 +276,8 @@ function compare(one: string, other: string): number {
 const noResults: ReadonlyMap<string, Stored> = new Map();
 
 /** Whether nothing is said of this task that only some statements know. */
-function isPlain({ uniqueKey, expiresInMs }: NewTask): boolean {
-  return uniqueKey === null && expiresInMs === undefined;
+function isPlain({ uniqueKey, expiresInMs, rateKey }: NewTask): boolean {
+  return uniqueKey === null && expiresInMs === undefined && rateKey === undefined;
 }
 
 /** Whether what becomes of this task must be asked for, or more is said of it than the quickest statement knows. */

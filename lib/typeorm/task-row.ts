@@ -31,12 +31,13 @@ export function newTaskValues(task: NewTask, wake: readonly string[]): unknown[]
 }
 
 function headJson(task: NewTask): string {
-  const { queue, name, priority, maxRetries, timeoutMs, due, handTo, expiresInMs, unique } = task;
+  const { queue, name, priority, maxRetries, timeoutMs, due, handTo, expiresInMs, unique, rateKey } = task;
   const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at];
   const head: unknown[] = [queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null];
-  if (expiresInMs !== undefined || unique) {
+  if (expiresInMs !== undefined || unique || rateKey !== undefined) {
     const scope = unique?.scope === 'live' ? null : unique?.scope;
     head.push(expiresInMs ?? null, scope ?? null, unique?.windowMs ?? null, unique?.replace, unique?.movesDue);
+    if (rateKey !== undefined) head.push(rateKey);
   }
   return JSON.stringify(head);
 }
@@ -51,7 +52,8 @@ function sharesHead(a: NewTask, b: NewTask): boolean {
     a.timeoutMs === b.timeoutMs &&
     a.handTo === b.handTo &&
     a.expiresInMs === b.expiresInMs &&
-    a.unique === b.unique
+    a.unique === b.unique &&
+    a.rateKey === b.rateKey
   );
 }
 

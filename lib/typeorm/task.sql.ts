@@ -46,11 +46,13 @@ export function taskSql(schema: string) {
   const wake = (rows: string) =>
     `SELECT count(pg_notify(${channel}, 'w0:' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM ${rows}) d`;
 
+  /** From a queue that is limited only `claimLimited` claims, whatever a worker knows. */
+  const closed = `(q."paused_at" IS NOT NULL OR q."limited")`;
   /** The worker to hand tasks of a queue to, or null when it may not have them. */
   const handedTo = (workerId: string, queueName: string) => `
           CASE WHEN ${workerId} IS NOT NULL
             AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = ${workerId}::uuid AND w."lease_until" > now())
-            AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = ${queueName} AND q."paused_at" IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = ${queueName} AND ${closed})
           THEN ${workerId}::uuid END`;
 
   const enqueue = (order: string, onConflict: string, wait = '') => `
@@ -58,9 +60,9 @@ export function taskSql(schema: string) {
         ${headOf(`, ${handedTo('(h->>7)', 'h->>0')} AS "worker_id", ${termsOfHead()}`)}${wait}
       ), stored AS (
         INSERT INTO ${task} ("id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms",
-          "scheduled_at", "expires_at", "unique_scope", "worker_id", "claim_seq", "attempt", "started_at")
+          "scheduled_at", "expires_at", "unique_scope", "rate_key", "worker_id", "claim_seq", "attempt", "started_at")
         SELECT (e->>0)::uuid AS "id", e->>1 AS "unique_key", e->2, "queue", "name", "priority", "max_retries",
-          "timeout_ms", "scheduled_at", "expires_at", "unique_scope", "worker_id", ("worker_id" IS NOT NULL)::int,
+          "timeout_ms", "scheduled_at", "expires_at", "unique_scope", "rate_key", "worker_id", ("worker_id" IS NOT NULL)::int,
           ("worker_id" IS NOT NULL)::int, CASE WHEN "worker_id" IS NOT NULL THEN now() END
         FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e ${order}
         ${onConflict}
@@ -207,7 +209,7 @@ export function taskSql(schema: string) {
            ORDER BY t."priority" DESC LIMIT 1),
           $6::int)
         WHERE EXISTS (SELECT FROM ${worker} w WHERE w."id" = $1::uuid AND w."lease_until" > now())
-          AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = $2 AND q."paused_at" IS NOT NULL)
+          AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = $2 AND ${closed})
         UNION ALL
         SELECT CASE WHEN level."priority" > $6::int THEN coalesce(
             (SELECT t."priority" FROM ${task} t
@@ -255,12 +257,21 @@ export function taskSql(schema: string) {
         WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."crashes" > 0 AND t."crashes" >= $4::int
           AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[])
           AND EXISTS (SELECT FROM ${worker} w WHERE w."id" = $1::uuid AND w."lease_until" > now())
-          AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = $2 AND q."paused_at" IS NOT NULL)
+          AND NOT EXISTS (SELECT FROM ${queue} q WHERE q."name" = $2 AND ${closed})
         ORDER BY t."scheduled_at", t."id"
         LIMIT 1 FOR UPDATE OF t SKIP LOCKED
       ) due
       WHERE ${sameKey('t', 'due')}
       RETURNING ${claimed}`,
+
+    /**
+     * $1 worker, $2 queue, $3 names, $4 limit, $5 crashes that make a suspect, $6 whether one may be taken: what the
+     * limits of the queue and of its tasks allow. The last row is no task: it says in how many milliseconds there is more.
+     */
+    claimLimited: `
+      SELECT ${claimed}, r."in_ms"
+      FROM ${s}."claim_limited"($1::uuid, $2, $3::text[], $4::integer, $5::integer, $6::boolean) r
+      CROSS JOIN LATERAL (SELECT (r."claimed").*) t`,
 
     /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. */
     settleRemoved: `${end()} RETURNING t."id"`,
@@ -440,11 +451,11 @@ export function taskSql(schema: string) {
         DELETE FROM ${finished} WHERE "id" = $1::uuid AND "state" IN ('failed', 'cancelled') AND ${stays} RETURNING *
       ), back AS (
         INSERT INTO ${task} ("id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
-          "created_at", "started_at", "unique_key", "unique_scope", "payload", "attempts")
+          "created_at", "started_at", "unique_key", "unique_scope", "rate_key", "payload", "attempts")
         SELECT "id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
           "created_at", "started_at", "unique_key",
           CASE "unique_scope" WHEN 'liveExpired' THEN NULL WHEN 'waitingExpired' THEN 'waiting' ELSE "unique_scope" END,
-          "payload", "attempts" FROM gone
+          "rate_key", "payload", "attempts" FROM gone
         RETURNING "queue"
       ), woken AS (
         ${wake('back')}

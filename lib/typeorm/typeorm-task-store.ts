@@ -2,6 +2,8 @@ import type { ClientConfig } from 'pg';
 import type { DataSource } from 'typeorm';
 import { delay } from '../engine/delay.js';
 import { cursorAfter, readPage } from '../engine/page-cursor.js';
+import type { ControlStore } from '../engine/control-store.js';
+import type { LimitedClaim } from '../engine/limits.js';
 import type { ScheduleStore } from '../engine/schedule-store.js';
 import type { TaskRef } from '../engine/task-event.js';
 import type { ClaimedTask, NewTask, Stored, Task, TaskState } from '../engine/task.js';
@@ -32,6 +34,7 @@ import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '..
 import { AttemptTransactions } from './attempt-transactions.js';
 import { Claimer } from './claimer.js';
 import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
+import { controlSql } from './control.sql.js';
 import { Database, type Run, type Statement } from './database.js';
 import { expirySql } from './expiry.sql.js';
 import { HotTableVacuum } from './hot-table.vacuum.js';
@@ -46,6 +49,7 @@ import { keepValue, settlementsJson, shownTask, text } from './task-row.js';
 import { scheduleSql } from './schedule.sql.js';
 import { taskSql } from './task.sql.js';
 import type { TextRow } from './text-query.js';
+import { TypeOrmControlStore } from './typeorm-control-store.js';
 import { type Transaction, TypeOrmScheduleStore } from './typeorm-schedule-store.js';
 import { uniqueSql } from './unique.sql.js';
 import { TypeOrmUpkeep } from './typeorm-upkeep.js';
@@ -84,6 +88,7 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly upkeep: TypeOrmUpkeep;
   readonly schedules: ScheduleStore;
   readonly transactions: AttemptTransactions;
+  readonly control: ControlStore;
   private readonly looks = new Permits(connectionsForLooks);
   private opened = false;
   private readonly openRun: Run = (statement, values) =>
@@ -106,6 +111,7 @@ export class TypeOrmTaskStore extends TaskStore {
       (work) => this.database.transaction(work),
       this.schema,
     );
+    this.control = new TypeOrmControlStore(this.statements, this.openRun);
     this.vacuum = new HotTableVacuum(this.database.run, this.schema);
     this.transactions = new AttemptTransactions(options.connection, {
       settle: async (settleBy, workerId, settlement) =>
@@ -174,6 +180,10 @@ export class TypeOrmTaskStore extends TaskStore {
 
   async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
     return this.claimer.claim(request);
+  }
+
+  async claimLimited(request: ClaimRequest): Promise<LimitedClaim> {
+    return this.claimer.claimLimited(request);
   }
 
   async settle(workerId: string, settlements: readonly Settlement[]): Promise<ReadonlyMap<string, TaskState>> {
@@ -369,6 +379,7 @@ function namedStatements(schema: string) {
     ...uniqueSql(schema),
     ...expirySql(schema),
     ...upkeepSql(schema),
+    ...controlSql(schema),
     listNewestFirst: list('DESC'),
     listOldestFirst: list('ASC'),
     renewLeaseHere: `${sql.renewLease} RETURNING 1`,

@@ -18,7 +18,7 @@ export function uniqueSql(schema: string) {
   const window = `${s}."unique_window"`;
   const clock = 'clock_timestamp()';
   const columns = `"id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at",
-          "expires_at", "unique_scope"`;
+          "expires_at", "unique_scope", "rate_key"`;
   const input = (wait: string) => `
       WITH head AS MATERIALIZED (${headOf(
         `, ${termsOfHead(clock)}, (h->>10)::float8 AS "window_ms", (h->>11)::boolean AS "replace",
@@ -38,6 +38,7 @@ export function uniqueSql(schema: string) {
   /** What a holder gets of the new task `n`. */
   const replacement = (n: string, movesDue: string) => `"payload" = ${n}."payload", "priority" = ${n}."priority",
           "max_retries" = ${n}."max_retries", "timeout_ms" = ${n}."timeout_ms", "expires_at" = ${n}."expires_at",
+          "rate_key" = ${n}."rate_key",
           "scheduled_at" = CASE WHEN ${movesDue} THEN ${n}."scheduled_at" ELSE t."scheduled_at" END`;
 
   /**

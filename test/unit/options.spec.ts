@@ -323,7 +323,7 @@ describe("the module's options", () => {
     const resolved = resolve({ defaults, queues: [own] });
     expect(resolved.queues).toEqual([
       { name: 'default', concurrency: 2, pollIntervalMs: 50, retention: 'keepAll', executionTimeoutMs: 7 },
-      own,
+      { ...own, limits: { globalConcurrency: null, rateLimit: null } },
     ]);
     expect(resolved).toMatchObject({ retention: 'keepAll', task: { maxRetries: 1, priority: 9 } });
   });

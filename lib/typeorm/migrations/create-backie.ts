@@ -1,6 +1,8 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { defaultSchema, quoteSchema } from '../identifiers.js';
 import { readSchemaVersion } from '../schema-version.js';
+import { createClaimLimited, dropClaimLimited } from './claim-limited.function.js';
+import { createDeclareLimits, dropDeclareLimits } from './declare-limits.function.js';
 
 /**
  * The first schema.
@@ -12,7 +14,10 @@ import { readSchemaVersion } from '../schema-version.js';
  *   partition whose day is over is dropped whole, whatever was kept for how long. What stays for ever has a partition
  *   of its own; rows for whose day none stands go to the default one, and are deleted there when their time is over.
  * - `worker` holds one lease a process. `lease_until` is in no index, so renewing it is a HOT update.
- * - `queue` holds what is known of a queue beyond the options: whether it is paused.
+ * - `queue` holds what is known of a queue beyond the options: whether it is paused, and its limits, those that
+ *   applications declare and those that were set at run time, which win; there 0 stands for none.
+ * - `task_setting` holds the same for names of tasks.
+ * - `rate_bucket` holds what was taken from each bucket of tokens, and when.
  * - `upkeep` holds who does the work that is done once a day.
  * - `unique_window` holds the unique keys that are held for a time, whatever becomes of their tasks.
  * - `schedule` holds schedules, those that classes declare and those that were made at run time, each with its next tick.
@@ -53,6 +58,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "expires_at" timestamptz,
           "unique_key" text,
           "unique_scope" text,
+          "rate_key" text,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL DEFAULT '[]',
           CONSTRAINT "task_pkey" PRIMARY KEY ("id", "queue")
@@ -65,7 +71,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
         CREATE INDEX "task_ready" ON ${s}."task" ("queue", "priority" DESC, "scheduled_at", "id")
         WHERE "worker_id" IS NULL`);
       await runner.query(`
-        CREATE INDEX "task_running" ON ${s}."task" ("worker_id") WHERE "worker_id" IS NOT NULL`);
+        CREATE INDEX "task_running" ON ${s}."task" ("worker_id", "queue") WHERE "worker_id" IS NOT NULL`);
       await runner.query(`
         CREATE INDEX "task_crashed" ON ${s}."task" ("queue", "scheduled_at", "id")
         WHERE "worker_id" IS NULL AND "crashes" > 0`);
@@ -104,6 +110,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "reason" text,
           "unique_key" text,
           "unique_scope" text,
+          "rate_key" text,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL,
           CONSTRAINT "finished_task_pkey" PRIMARY KEY ("id", "queue", "kept_until"),
@@ -140,8 +147,48 @@ export function createBackie(schema: string): new () => MigrationInterface {
         CREATE TABLE ${s}."queue" (
           "name" text NOT NULL,
           "paused_at" timestamptz,
+          "concurrency" integer,
+          "global_concurrency" integer,
+          "rate_max" integer,
+          "rate_per_ms" bigint,
+          "declared_global_concurrency" integer,
+          "declared_rate_max" integer,
+          "declared_rate_per_ms" bigint,
+          "rated_tasks" boolean NOT NULL DEFAULT false,
+          "limited" boolean NOT NULL GENERATED ALWAYS AS (
+            "rated_tasks" OR coalesce("global_concurrency", "declared_global_concurrency", 0) > 0
+              OR coalesce("rate_max", "declared_rate_max", 0) > 0
+          ) STORED,
           CONSTRAINT "queue_pkey" PRIMARY KEY ("name")
         )`);
+      await runner.query(
+        `COMMENT ON COLUMN ${s}."queue"."limited" IS ` +
+          `'Only claim_limited() may claim from it then; rated_tasks: a task is at home there that has a rate limit'`,
+      );
+      await runner.query(`
+        CREATE TABLE ${s}."task_setting" (
+          "name" text NOT NULL,
+          "paused_at" timestamptz,
+          "queue" text,
+          "rate_max" integer,
+          "rate_per_ms" bigint,
+          CONSTRAINT "task_setting_pkey" PRIMARY KEY ("name")
+        )`);
+      await runner.query(`
+        CREATE TABLE ${s}."rate_bucket" (
+          "kind" text NOT NULL,
+          "name" text NOT NULL,
+          "key" text NOT NULL,
+          "taken_at" timestamptz[] NOT NULL DEFAULT '{}',
+          "taken" integer[] NOT NULL DEFAULT '{}',
+          "full_at" timestamptz NOT NULL DEFAULT now(),
+          "line_at" timestamptz,
+          "line_id" uuid,
+          "line_priority" smallint,
+          CONSTRAINT "rate_bucket_pkey" PRIMARY KEY ("kind", "name", "key")
+        ) WITH (fillfactor = 50)`);
+      await runner.query(createClaimLimited(schema));
+      await runner.query(createDeclareLimits(schema));
       await runner.query(`
         CREATE TABLE ${s}."unique_window" (
           "queue" text NOT NULL,
@@ -178,7 +225,19 @@ export function createBackie(schema: string): new () => MigrationInterface {
     }
 
     async down(runner: QueryRunner): Promise<void> {
-      for (const table of ['upkeep', 'schedule', 'unique_window', 'queue', 'worker', 'finished_task', 'task']) {
+      await runner.query(dropClaimLimited(schema));
+      await runner.query(dropDeclareLimits(schema));
+      for (const table of [
+        'upkeep',
+        'schedule',
+        'rate_bucket',
+        'task_setting',
+        'unique_window',
+        'queue',
+        'worker',
+        'finished_task',
+        'task',
+      ]) {
         await runner.query(`DROP TABLE ${s}."${table}"`);
       }
     }
