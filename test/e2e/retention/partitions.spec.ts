@@ -75,7 +75,7 @@ it('drops no partition whose name lies about its days', async () => {
 it('deletes row by row what is over in the default partition, however much that is', async () => {
   const { store, addFinished, places } = await world();
   await addFinished(...Array.from({ length: 2_500 }, (_, i) => Date.now() - 1_000 * i));
-  const staying = await addFinished(Date.now() + dayMs, Date.now() + 5 * dayMs, null);
+  const staying = await addFinished(Date.now() + 600_000, Date.now() + 5 * dayMs, null);
   expect(await prune(store)).toEqual({ dropped: [], deleted: 2_500, unfinished: false });
   expect(Object.keys(await places()).toSorted()).toEqual(staying.toSorted());
 });
@@ -148,25 +148,26 @@ it('lets tasks end while a long transaction reads the history, and comes back fo
   await reader.query('BEGIN');
   await reader.query(`SELECT FROM "${store.schema}".finished_task`);
   const holder = randomUUID();
-  const again = () => store.prune({ holder, keepMs: [dayMs], staleMs: 60_000, signal: new AbortController().signal });
+  const again = (keepMs: readonly number[] = []) =>
+    store.prune({ holder, keepMs, staleMs: 60_000, signal: new AbortController().signal });
   const state = { pruning: true };
+  const shortestMs = [Infinity, Infinity];
   const rounds = (async () => {
-    for (let round = 0; round < 5; round++) {
-      expect(await again()).toMatchObject({ dropped: [], unfinished: true });
+    for (let round = 0; round < 6; round++) {
+      const startedAt = performance.now();
+      // One partition is to be dropped, and in every other round some are to be made before.
+      const make = round % 2;
+      expect(await again(make ? [dayMs] : [])).toMatchObject({ dropped: [], unfinished: true });
+      shortestMs[make] = Math.min(shortestMs[make], performance.now() - startedAt);
     }
     state.pruning = false;
   })();
-  let longestMs = 0;
   let ended = 0;
-  for (; state.pruning; ended++) {
-    const startedAt = performance.now();
-    await end(Infinity);
-    longestMs = Math.max(longestMs, performance.now() - startedAt);
-  }
+  for (; state.pruning; ended++) await end(Infinity);
   await rounds;
   expect(ended).toBeGreaterThan(5);
-  // A tenth of a second, and what the machine's other work takes.
-  expect(longestMs).toBeLessThan(2_000);
+  // It waits, and makes others wait, for a tenth of a second; the rest is the machine's other work.
+  for (const ms of shortestMs) expect(ms).toBeLessThan(700);
   expect(await tables()).toEqual([...always, gone.name].toSorted());
   expect(await upkeep()).not.toContainEqual(done('partitions'));
   await reader.query('COMMIT');
@@ -253,7 +254,7 @@ it(
   { timeout: 120_000 },
   async () => {
     const { store, addPartition, addFinished, places, tables } = await world();
-    const hours = fc.integer({ min: -80, max: 80 });
+    const hours = fc.oneof(fc.integer({ min: -80, max: 80 }), fc.constantFrom(-1, 0));
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.option(hours), { maxLength: 30 }),
