@@ -3,6 +3,7 @@ import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import type { Client } from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
 // The statements are nobody's API: they are explained here as they were built.
+import { expirySql } from '../../../dist/typeorm/expiry.sql.js';
 import { taskSql } from '../../../dist/typeorm/task.sql.js';
 import { shared } from '../../support/app.js';
 import { buffersOf, explain, explainAndRollBack, nodesOf, type PlanNode, shapeOf } from '../../support/explain.js';
@@ -13,7 +14,7 @@ import { sentStatements } from '../../support/sent-statements.js';
  * The plans of the statements that run all the time, by what they read, never by how long they take: with a million
  * tasks in the table, whatever the statistics say, which for a queue are always wrong.
  */
-const statements = taskSql('backie');
+const statements = { ...taskSql('backie'), ...expirySql('backie') };
 const million = 1_000_000;
 /** Tasks that a worker holds: the last of those that are ready otherwise. */
 const held = 1_000;
@@ -115,6 +116,8 @@ const cases: Case[] = [
   { name: 'holdings', values: [workerId], by: ['task_running'], most: 45 },
   { name: 'nextDue', values: ['default'], by: ['task_ready'], most: 35 },
   { name: 'rescue', values: [0, 3, '{}', 1_000], by: ['task_running', 'task_pkey'], most: 2_450 },
+  // Nobody expires here, and that costs nothing.
+  { name: 'expire', values: ['{}', 1_000], by: ['task_expiry', 'task_pkey'], most: 20 },
 ];
 
 const most = (name: string) => cases.find((one) => one.name === name)!.most;

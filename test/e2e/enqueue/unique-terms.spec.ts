@@ -1,4 +1,5 @@
 import { BackgroundTask, type BackgroundTaskHandler, type EnqueueOptions, InvalidOptionsError } from 'nestjs-backie';
+import type { DataSource } from 'typeorm';
 import { describe, expect, it } from 'vitest';
 import { startWorker } from '../../fixtures/worker-process.js';
 import { bootApp, freshSchema, liveTasks, next, openDataSource, shared, sql } from '../../support/app.js';
@@ -226,6 +227,72 @@ describe.each(levels)('in a %s transaction', (level) => {
         expect(fresh.id).not.toBe(old.id);
       });
     }
+  });
+});
+
+describe('an enqueue that meets another transaction with its key', () => {
+  /** Ends `ending` once `waiting` waits for it. */
+  async function meet<Result>(waiting: (dataSource: DataSource) => Promise<Result>, ending: () => Promise<unknown>) {
+    const applicationName = `waits ${freshSchema()}`.slice(0, 60);
+    const result = waiting(await openDataSource({ applicationName }));
+    const locked = () =>
+      sql(`SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'`, [applicationName]);
+    await until(locked, (rows) => rows.length > 0);
+    await ending();
+    return result;
+  }
+
+  it.each([Waiting, Hourly, Replacing, Debounced])('is its duplicate after the commit: %o', async (task) => {
+    const { tasks } = producer();
+    const first = (await openDataSource()).createQueryRunner();
+    await first.startTransaction();
+    const payload = { id: 50 + classes.indexOf(task) };
+    const { id } = await tasks.enqueue(task, payload, { manager: first.manager });
+    const met = meet(
+      (dataSource) => dataSource.transaction((manager) => tasks.enqueue(task, payload, { manager })),
+      () => first.commitTransaction(),
+    );
+    const replaced = task === Replacing || task === Debounced;
+    expect(await met).toEqual({ id, duplicate: true, ...(replaced && { replaced }) });
+    await first.release();
+  });
+
+  it.each([Waiting, Hourly, Replacing, Debounced])('takes its place after the rollback: %o', async (task) => {
+    const { tasks } = producer();
+    const first = (await openDataSource()).createQueryRunner();
+    await first.startTransaction();
+    const payload = { id: 60 + classes.indexOf(task) };
+    const { id } = await tasks.enqueue(task, payload, { manager: first.manager });
+    const met = await meet(
+      (dataSource) => dataSource.transaction((manager) => tasks.enqueue(task, payload, { manager })),
+      () => first.rollbackTransaction(),
+    );
+    expect(met.duplicate).toBe(false);
+    expect(met.id).not.toBe(id);
+    await first.release();
+  });
+
+  it.each([Replacing, Debounced])('replaces no task that is just being claimed: %o', async (task) => {
+    const { tasks, schema } = producer();
+    const payload = { id: 70 + classes.indexOf(task) };
+    const { id } = await tasks.enqueue(task, payload);
+    const claim = (await openDataSource()).createQueryRunner();
+    await claim.startTransaction();
+    await claim.query(
+      `UPDATE "${schema}".task SET worker_id = gen_random_uuid(), claim_seq = 1, attempt = 1, started_at = now()
+       WHERE id = $1`,
+      [id],
+    );
+    const late = { ...payload, change: 'late' };
+    const met = await meet(
+      (dataSource) => dataSource.transaction((manager) => tasks.enqueue(task, late, { manager })),
+      () => claim.commitTransaction(),
+    );
+    await claim.release();
+    expect((await found(tasks, id)).payload).toEqual(payload);
+    // A debounced one has given its key up by that, so this is a task of its own.
+    if (task === Replacing) expect(met).toEqual({ id, duplicate: true });
+    else expect(met.duplicate).toBe(false);
   });
 });
 
