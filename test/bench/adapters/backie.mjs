@@ -11,15 +11,13 @@ import { NestFactory } from '@nestjs/core';
 
 /**
  * @param {import('./index.mjs').Place} place
- * @param {import('nestjs-backie').BackieModuleOptions & { library?: string }} settings
+ * @param {Record<string, any> & { library?: string }} settings The module's options; and what it is installed as.
  * @returns {Promise<import('./index.mjs').Adapter>}
  */
 export async function create({ url }, { library = 'nestjs-backie', ...settings }) {
-  /** @type {typeof import('nestjs-backie')} */
   const { BackgroundTask, BackieModule, TaskQueue, WorkerPool } = await import(library);
   /** @type {import('@nestjs/common').INestApplicationContext} */
   let app;
-  /** @type {import('nestjs-backie').TaskQueue} */
   let tasks;
   let handle = async (/** @type {import('./index.mjs').Payload} */ _payload) => {};
 
