@@ -20,10 +20,12 @@ import {
   twoBootstraps,
 } from './sigterm.js';
 import { sigstop } from './sigstop.js';
+import { transactional } from './transactional.js';
 
 /** Every fault, in the order in which they are tried. */
 export const faults: readonly Fault[] = [
   killNine,
+  transactional,
   sigstop,
   blockedLoop,
   exitInHandler,

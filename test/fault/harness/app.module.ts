@@ -1,16 +1,34 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type DynamicModule, Injectable, Module, type OnModuleInit } from '@nestjs/common';
-import { BackgroundTask, type BackgroundTaskHandler, BackieModule, type CurrentTask } from 'nestjs-backie';
+import { BackgroundTask, type BackgroundTaskHandler, BackieModule, type CurrentTask, TaskQueue } from 'nestjs-backie';
 import type { AppSettings, Work } from './app.protocol.js';
 import { LedgerWriter } from './ledger.js';
 
-/** The only task of the applications under test. */
+/** What the applications under test do, as a rule. */
 @BackgroundTask('work', { maxRetries: 100, backoff: () => 50 })
 export class WorkTask implements BackgroundTaskHandler<Work> {
   constructor(private readonly ledger: LedgerWriter) {}
 
   async run(work: Work, task: CurrentTask): Promise<void> {
     await this.ledger.record(task, () => perform(work, task));
+  }
+}
+
+/** The same in a transaction of the faulty database, with an effect and a follow-up. */
+@BackgroundTask('transfer', { transactional: true, maxRetries: 100, backoff: () => 50 })
+export class TransferTask implements BackgroundTaskHandler<Work> {
+  constructor(
+    private readonly ledger: LedgerWriter,
+    private readonly tasks: TaskQueue,
+  ) {}
+
+  async run(work: Work, task: CurrentTask): Promise<void> {
+    const { id, fencingToken, manager } = task;
+    await this.ledger.record(task, async () => {
+      const followUp = await this.tasks.enqueue(WorkTask, { do: 'wait', ms: 1 }, { manager });
+      await perform(work, task);
+      await manager.query('INSERT INTO public.effect VALUES ($1, $2, $3)', [id, fencingToken, followUp.id]);
+    });
   }
 }
 
@@ -65,6 +83,7 @@ export class AppModule {
       ],
       providers: [
         WorkTask,
+        TransferTask,
         { provide: LedgerWriter, useFactory: () => new LedgerWriter(settings.ledgerUrl, settings.name) },
         { provide: SlowBoot, useFactory: () => new SlowBoot(settings) },
       ],

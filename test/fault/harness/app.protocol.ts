@@ -37,6 +37,8 @@ export interface Work {
 }
 
 export interface Load {
+  /** @default 'work' */
+  readonly task?: 'work' | 'transfer';
   readonly tasks: number;
   /** The works, in turn; each task takes the next one. */
   readonly works: readonly Work[];

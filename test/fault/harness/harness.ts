@@ -29,6 +29,8 @@ export interface Expectations {
   cutOff?: number;
   /** How many connections stay when all processes have ended: those of a pooler. */
   leftConnections: number;
+  /** How many connections more than usual a process that works may keep: those of its transactional tasks. */
+  transactionConnections: number;
 }
 
 export const role = 'app';
@@ -37,7 +39,7 @@ const quickWorks: readonly Work[] = [1, 5, 20, 2, 10].map((ms) => ({ do: 'wait',
 /** A database, the network before it, the applications on it, and the load, for one fault. */
 export class Harness {
   readonly apps: AppProcess[] = [];
-  readonly expected: Expectations = { states: ['done'], leftConnections: 0 };
+  readonly expected: Expectations = { states: ['done'], leftConnections: 0, transactionConnections: 0 };
   /** What was found to be wrong. */
   readonly failures: string[] = [];
   readonly notes: string[] = [];

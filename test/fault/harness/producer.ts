@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { StoreUnavailableError, type TaskQueue } from 'nestjs-backie';
 import type { Load, Work } from './app.protocol.js';
-import { WorkTask } from './app.module.js';
+import { TransferTask, WorkTask } from './app.module.js';
 
 const everyMs = 25;
 
@@ -12,13 +12,13 @@ const everyMs = 25;
  * @returns How many calls found the database unavailable.
  */
 export async function produce(queue: TaskQueue, load: Load, acknowledged: (ids: string[]) => void): Promise<number> {
-  const { tasks, works, overMs, atOnce = 1 } = load;
+  const { tasks, works, overMs, atOnce = 1, task = 'work' } = load;
   const calls: Promise<void>[] = [];
   let unanswered = 0;
   const persist = async (batch: readonly Work[]): Promise<void> => {
     for (;;) {
       try {
-        return acknowledged(await enqueue(queue, batch));
+        return acknowledged(await enqueue(queue, task === 'work' ? WorkTask : TransferTask, batch));
       } catch (error) {
         if (!(error instanceof StoreUnavailableError)) throw error;
         unanswered++;
@@ -39,8 +39,11 @@ export async function produce(queue: TaskQueue, load: Load, acknowledged: (ids: 
   return unanswered;
 }
 
-async function enqueue(queue: TaskQueue, batch: readonly Work[]): Promise<string[]> {
-  const stored =
-    batch.length === 1 ? [await queue.enqueue(WorkTask, batch[0])] : await queue.enqueueMany(WorkTask, batch);
+async function enqueue(
+  queue: TaskQueue,
+  task: typeof WorkTask | typeof TransferTask,
+  batch: readonly Work[],
+): Promise<string[]> {
+  const stored = batch.length === 1 ? [await queue.enqueue(task, batch[0])] : await queue.enqueueMany(task, batch);
   return stored.map(({ id }) => id);
 }

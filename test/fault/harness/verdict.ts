@@ -137,7 +137,8 @@ function checkOutcomes(harness: Harness, finished: readonly Finished[], byTask: 
 export async function checkEnd(harness: Harness): Promise<void> {
   const living = harness.apps.filter(({ alive }) => alive);
   // Four connections a pool, and one each for LISTEN and for the lease.
-  const baseline = living.reduce((sum, { settings }) => sum + settings.apps * (settings.workers ? 6 : 4), 0);
+  const working = 6 + harness.expected.transactionConnections;
+  const baseline = living.reduce((sum, { settings }) => sum + settings.apps * (settings.workers ? working : 4), 0);
   await until(
     'the connections',
     () => harness.connections(),
