@@ -21,7 +21,7 @@ export interface AttemptTransactionContext {
 /** How long a rollback may take before the connection is ended instead. */
 const rollbackMs = 1_000;
 /** Between the settlement and the COMMIT the task's row is locked: a process that stops there must not keep it long. */
-const longestIdleSettledMs = 10_000;
+const longestIdleSettledMs = 5_000;
 const idleSetting = 'idle_in_transaction_session_timeout';
 
 /** What would end the transaction, or the savepoint of somebody else. */

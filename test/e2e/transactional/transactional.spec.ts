@@ -187,12 +187,32 @@ describe('A transactional task', () => {
   });
 
   it('waits for the statements that its handler has not waited for', async () => {
-    const app = await world(({ write }, { manager }) => {
-      void manager.query('SELECT pg_sleep(0.05)');
-      void write(manager, 'one');
+    const go = deferred();
+    const app = await world(async ({ write }, { manager }) => {
+      await write(manager, 'one');
+      void write(manager, 'two');
+    });
+    // The second comes to the driver when the handler has returned long since.
+    app.dataSource.subscribers.push({
+      beforeQuery: ({ parameters }) => ((parameters as unknown[] | undefined)?.[0] === 'two' ? go.promise : undefined),
+    });
+    const done = next(app.events, 'done');
+    const { id } = await app.tasks.enqueue('work');
+    for (let look = 0; look < 20; look++) expect(await found(app.tasks, id)).not.toMatchObject({ state: 'done' });
+    go.resolve();
+    await done;
+    expect(await app.effects()).toEqual(['one', 'two']);
+    const rows = await sql<{ xmin: string }>(`SELECT DISTINCT xmin::text FROM "${app.schema}".effect`);
+    expect(rows).toHaveLength(1);
+  });
+
+  it('commits what subscribers of the application write before the commit', async () => {
+    const app = await world(({ write }, { manager }) => write(manager, 'one'));
+    app.dataSource.subscribers.push({
+      beforeTransactionCommit: async ({ queryRunner }) => void (await app.write(queryRunner.manager, 'two')),
     });
     expect(await outcome(app)).toMatchObject({ kind: 'done' });
-    expect(await app.effects()).toEqual(['one']);
+    expect(await app.effects()).toEqual(['one', 'two']);
   });
 });
 
@@ -227,6 +247,18 @@ describe('A transactional task stores nothing when its handler', () => {
     expect(await app.tasks.counts()).toEqual({ ready: 0, running: 0, done: 0, failed: 1, cancelled: 0 });
     const { attempts } = await found(app.tasks, id);
     expect(attempts).toMatchObject([{ outcome: 'failed', error: { message: (error as Error).message } }]);
+  });
+
+  it('is followed by a subscriber whose statement fails before the commit', async () => {
+    const app = await world(({ write }, { manager }) => write(manager, 'one'));
+    app.dataSource.subscribers.push({
+      beforeTransactionCommit: async ({ queryRunner }) =>
+        void (await queryRunner.query('SELECT 1 / 0').catch(() => {})),
+    });
+    const { id, kind, error } = await outcome(app);
+    expect([kind, (error as Error).name]).toEqual(['failed', 'TransactionFailedError']);
+    expect(await app.effects()).toEqual([]);
+    expect(await found(app.tasks, id)).toMatchObject({ state: 'failed' });
   });
 
   it('violates a constraint that is checked at the commit, which is a failed attempt', async () => {
@@ -339,11 +371,13 @@ describe('A transactional task stores nothing when its handler', () => {
     const done = next(app.events, 'done');
     await app.tasks.enqueue('work');
     await wrote.promise;
-    await sql(`UPDATE "${app.schema}".worker SET lease_until = now() - interval '1 h'`);
-    await sql(`UPDATE "${app.schema}".task SET worker_id = NULL`);
-    await lost;
-    expect(await done).toMatchObject([{ attempt: 2 }]);
-    expect(await app.effects()).toEqual(['attempt 2']);
+    // At once: in between the task could be given to the next worker already.
+    await sql(`UPDATE "${app.schema}".worker SET lease_until = now() - interval '1 h';
+      UPDATE "${app.schema}".task SET worker_id = NULL`);
+    expect(await lost).toMatchObject([{ attempt: 1 }]);
+    const [{ attempt }] = await done;
+    expect(attempt).toBeGreaterThan(1);
+    expect(await app.effects()).toEqual([`attempt ${attempt}`]);
   });
 
   it('returns after somebody else has been given its task', async () => {
@@ -392,6 +426,33 @@ describe('task.manager', () => {
     await expect(kept!.transaction((nested) => app.write(nested, 'late'))).rejects.toThrow();
     await expect(kept!.queryRunner!.stream('SELECT 1')).rejects.toThrow();
     expect(await app.effects()).toEqual([]);
+  });
+
+  it('refuses to be used while its transaction is being settled', async () => {
+    let kept: EntityManager | undefined;
+    const go = deferred();
+    const app = await world(async ({ write }, { manager }) => {
+      kept = manager;
+      await write(manager, 'one');
+      await go.promise;
+    });
+    const done = next(app.events, 'done');
+    const started = next(app.events, 'started');
+    const { id } = await app.tasks.enqueue('work');
+    await started;
+    const locking = app.dataSource.createQueryRunner();
+    whenFinished(() => locking.release());
+    await locking.startTransaction();
+    await locking.query(`SELECT FROM "${app.schema}".task WHERE id = $1 FOR UPDATE`, [id]);
+    go.resolve();
+    const waiting = () =>
+      sql(`SELECT FROM pg_stat_activity WHERE query LIKE $1 AND wait_event_type = 'Lock'`, [`%${app.schema}%`]);
+    await until(waiting, ({ length }) => length > 0);
+    await expect(app.write(kept!, 'late')).rejects.toThrow(TransactionEndedError);
+    await expect(kept!.queryRunner!.stream('SELECT 1')).rejects.toThrow(TransactionEndedError);
+    await locking.rollbackTransaction();
+    await done;
+    expect(await app.effects()).toEqual(['one']);
   });
 
   it.each<[string, (manager: EntityManager) => unknown]>([
