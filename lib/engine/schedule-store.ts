@@ -9,6 +9,14 @@ export type PutOutcome =
   /** Its name belongs to a schedule that a class declares, or one that was made at run time. */
   | 'taken';
 
+/** What a process knows, and thus which schedules it lets tick. */
+export interface ScheduleAsker {
+  /** The names of the schedules that its classes declare. */
+  readonly declared: readonly string[];
+  /** The names of its tasks: it lets tick what was made at run time for one of them, since it knows their rules. */
+  readonly tasks: readonly string[];
+}
+
 /** Which schedules are due, as a process sees that. */
 export interface DueSchedules {
   /** The store's clock. */
@@ -39,8 +47,8 @@ export abstract class ScheduleStore {
   abstract pause(name: string): Promise<boolean>;
   /** Lets a paused one tick again, from `nextAt` on. @returns Whether there is one. */
   abstract resume(name: string, nextAt: number | null): Promise<boolean>;
-  /** Due ones that were made at run time, or whose name is among `declared`; oldest tick first. */
-  abstract due(declared: readonly string[], limit: number): Promise<DueSchedules>;
+  /** Due ones that are the asker's, oldest tick first. */
+  abstract due(asker: ScheduleAsker, limit: number): Promise<DueSchedules>;
   /**
    * Moves a schedule on from the tick that is due, and stores tasks, all or nothing.
    *

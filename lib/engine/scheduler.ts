@@ -1,5 +1,5 @@
 import { type Calendar, type Schedule, type ScheduleDefinition, ticksDue } from './schedule.js';
-import type { ScheduleStore } from './schedule-store.js';
+import type { ScheduleAsker, ScheduleStore } from './schedule-store.js';
 import type { NewTask } from './task.js';
 import type { EngineReporter } from './task-event.js';
 import { WakeSignal } from './wake-signal.js';
@@ -26,7 +26,7 @@ export class Scheduler {
   private readonly signal = new WakeSignal();
   private stopping = true;
   private loop: Promise<void> | undefined;
-  private names: readonly string[] = [];
+  private asker: ScheduleAsker = { declared: [], tasks: [] };
 
   constructor(
     private readonly store: ScheduleStore,
@@ -43,7 +43,8 @@ export class Scheduler {
     // One that was told to stop, but still waits for the store, goes on.
     if (this.loop) return;
     const { schedules, unscheduled } = this.scheduling.declared();
-    this.names = schedules.map(({ name }) => name);
+    const declared = schedules.map(({ name }) => name);
+    this.asker = { declared, tasks: [...declared, ...unscheduled] };
     const declaring = this.declare(schedules, unscheduled);
     this.loop = this.work(declaring, () => this.declare(schedules, unscheduled)).finally(() => {
       this.loop = undefined;
@@ -64,7 +65,7 @@ export class Scheduler {
 
   /** Looks once. @returns In how many milliseconds to look again. */
   async look(): Promise<number> {
-    const { now, due, nextAt } = await this.store.due(this.names, lookLimit);
+    const { now, due, nextAt } = await this.store.due(this.asker, lookLimit);
     let failures = 0;
     for (const schedule of due) {
       if (this.stopping) return 0;

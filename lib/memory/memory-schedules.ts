@@ -1,5 +1,5 @@
 import type { Schedule, ScheduleDefinition } from '../engine/schedule.js';
-import { type DueSchedules, type PutOutcome, ScheduleStore } from '../engine/schedule-store.js';
+import { type DueSchedules, type ScheduleAsker, type PutOutcome, ScheduleStore } from '../engine/schedule-store.js';
 import type { NewTask } from '../engine/task.js';
 
 /** Keeps schedules in this process; each method runs in one go. */
@@ -63,13 +63,14 @@ export class MemorySchedules extends ScheduleStore {
     return found;
   }
 
-  async due(declared: readonly string[], limit: number): Promise<DueSchedules> {
+  async due(asker: ScheduleAsker, limit: number): Promise<DueSchedules> {
     const now = this.clock();
     const due: (Schedule & { readonly nextAt: number })[] = [];
     let next: number | null = null;
     for (const schedule of this.rows.values()) {
       const { name, nextAt, paused } = schedule;
-      if (paused || nextAt === null || (schedule.declared && !declared.includes(name))) continue;
+      const ours = schedule.declared ? asker.declared.includes(name) : asker.tasks.includes(schedule.task);
+      if (paused || nextAt === null || !ours) continue;
       if (nextAt <= now) due.push({ ...schedule, nextAt });
       else next = Math.min(next ?? Infinity, nextAt);
     }

@@ -13,7 +13,7 @@ export function scheduleSql(schema: string) {
       s."max_retries", s."timeout_ms", s."declared", s."revision", s."paused_at" IS NOT NULL,
       ${millis('s."next_at"')}, ${millis('s."last_at"')}`;
   const defined = `"task", "queue", "cron", "time_zone", "catch_up", "payload", "priority", "max_retries", "timeout_ms"`;
-  const ours = `s."paused_at" IS NULL AND (NOT s."declared" OR s."name" = ANY($1::text[]))`;
+  const ours = `s."paused_at" IS NULL AND CASE WHEN s."declared" THEN s."name" = ANY($1::text[]) ELSE s."task" = ANY($2::text[]) END`;
 
   return {
     scheduleNow: `SELECT ${millis('now()')}`,
@@ -59,12 +59,12 @@ export function scheduleSql(schema: string) {
       SET "next_at" = CASE WHEN "paused_at" IS NULL THEN "next_at" ELSE ${time('$2')} END, "paused_at" = NULL
       WHERE "name" = $1 RETURNING ${told}`,
 
-    /** $1 the declared ones that count, $2 limit. At least one row, that of the clock. */
+    /** $1 the declared ones that count, $2 the tasks that do, $3 limit. At least one row, that of the clock. */
     scheduleDue: `
       SELECT ${millis('now()')},
         (SELECT ${millis('min(s."next_at")')} FROM ${schedule} s WHERE ${ours} AND s."next_at" > now()), due.*
       FROM (VALUES (1)) one LEFT JOIN LATERAL (
-        SELECT ${shown} FROM ${schedule} s WHERE ${ours} AND s."next_at" <= now() ORDER BY s."next_at", s."name" LIMIT $2
+        SELECT ${shown} FROM ${schedule} s WHERE ${ours} AND s."next_at" <= now() ORDER BY s."next_at", s."name" LIMIT $3
       ) due ON true`,
 
     /** $1 name, $2 revision, $3 the tick that is due, $4 next tick, $5 latest tick. */

@@ -1,5 +1,5 @@
 import type { CatchUp, Schedule, ScheduleDefinition } from '../engine/schedule.js';
-import { type DueSchedules, type PutOutcome, ScheduleStore } from '../engine/schedule-store.js';
+import { type DueSchedules, type ScheduleAsker, type PutOutcome, ScheduleStore } from '../engine/schedule-store.js';
 import type { NewTask } from '../engine/task.js';
 import type { Run, Statement } from './database.js';
 import type { scheduleSql } from './schedule.sql.js';
@@ -62,8 +62,8 @@ export class TypeOrmScheduleStore extends ScheduleStore {
     return (await this.run(this.statements.scheduleResume, [name, nextAt])).length > 0;
   }
 
-  async due(declared: readonly string[], limit: number): Promise<DueSchedules> {
-    const rows = await this.run(this.statements.scheduleDue, [declared, limit]);
+  async due({ declared, tasks }: ScheduleAsker, limit: number): Promise<DueSchedules> {
+    const rows = await this.run(this.statements.scheduleDue, [declared, tasks, limit]);
     const [first] = rows;
     const due = rows.filter((row) => row[2] !== null).map((row) => scheduleOf(row.slice(2)));
     return { now: Number(first?.[0]), due: due.filter(isDue), nextAt: first?.[1] == null ? null : Number(first[1]) };

@@ -21,6 +21,9 @@ function definition(name: string, fields: Partial<ScheduleDefinition> = {}): Sch
   };
 }
 
+/** A process that declares these, and has the task of `definition` among its own. */
+const asker = (declared: readonly string[]) => ({ declared, tasks: ['work'] });
+
 /** What every store must hold of schedules. */
 export function describeScheduleStore(
   name: string,
@@ -50,7 +53,7 @@ export function describeScheduleStore(
     const dueOne = async (fields: Partial<ScheduleDefinition> = {}): Promise<Due> => {
       const one = definition('due', fields);
       await schedules.put(one, await ago(1_000));
-      const { due } = await schedules.due([one.name], 10);
+      const { due } = await schedules.due(asker([one.name]), 10);
       return due.find((found) => found.name === one.name)!;
     };
     const task = (): NewTask => newTask({ queue: 'schedules' });
@@ -87,7 +90,7 @@ export function describeScheduleStore(
       it('stores one that never ticks', async () => {
         await schedules.put(definition('never'), null);
         expect(await schedules.find('never')).toMatchObject({ nextAt: null });
-        expect(await schedules.due([], 10)).toMatchObject({ due: [], nextAt: null });
+        expect(await schedules.due(asker([]), 10)).toMatchObject({ due: [], nextAt: null });
       });
 
       it('leaves one as it is that is put again', async () => {
@@ -204,11 +207,11 @@ export function describeScheduleStore(
         const { nextAt } = await dueOne();
         await schedules.pause('due');
         expect(await schedules.find('due')).toMatchObject({ paused: true, nextAt });
-        expect(await schedules.due([], 10)).toMatchObject({ due: [], nextAt: null });
+        expect(await schedules.due(asker([]), 10)).toMatchObject({ due: [], nextAt: null });
         const later = (await now()) + hourMs;
         await schedules.resume('due', later);
         expect(await schedules.find('due')).toMatchObject({ paused: false, nextAt: later });
-        expect(await schedules.due([], 10)).toMatchObject({ due: [], nextAt: later });
+        expect(await schedules.due(asker([]), 10)).toMatchObject({ due: [], nextAt: later });
       });
 
       it('leave the next tick of one that is not paused', async () => {
@@ -233,10 +236,23 @@ export function describeScheduleStore(
         const at = await ago(1_000);
         for (const each of ['mine', 'theirs']) await schedules.put(definition(each, { declared: true }), at);
         await schedules.put(definition('made'), at);
-        const names = async (declared: string[]) => (await schedules.due(declared, 10)).due.map((one) => one.name);
+        const names = async (declared: string[]) =>
+          (await schedules.due(asker(declared), 10)).due.map((one) => one.name);
         expect(await names(['mine', 'made'])).toEqual(['made', 'mine']);
         expect(await names([])).toEqual(['made']);
         expect(await names(['theirs', 'mine'])).toEqual(['made', 'mine', 'theirs']);
+      });
+
+      it('leaves those that were made at run time to whoever has their task', async () => {
+        const at = await ago(1_000);
+        await schedules.put(definition('ours'), at);
+        await schedules.put(definition('unknown', { task: 'other' }), at);
+        await schedules.put(definition('declared', { task: 'other', declared: true }), at);
+        await schedules.put(definition('later', { task: 'other' }), at + hourMs);
+        const { due, nextAt } = await schedules.due({ declared: ['declared'], tasks: ['work'] }, 10);
+        expect(due.map((one) => one.name)).toEqual(['declared', 'ours']);
+        expect(nextAt).toBeNull();
+        expect(await schedules.due({ declared: [], tasks: [] }, 10)).toMatchObject({ due: [], nextAt: null });
       });
 
       it('gives the oldest tick first, then by name, and no more than the limit', async () => {
@@ -245,7 +261,7 @@ export function describeScheduleStore(
         await schedules.put(definition('b'), at + 1_000);
         await schedules.put(definition('a'), at + 1_000);
         await schedules.put(definition('z-oldest'), at);
-        const { due } = await schedules.due([], 3);
+        const { due } = await schedules.due(asker([]), 3);
         expect(due.map((one) => one.name)).toEqual(['z-oldest', 'a', 'b']);
         expect(due[0]).toEqual(await schedules.find('z-oldest'));
       });
@@ -259,15 +275,15 @@ export function describeScheduleStore(
         await schedules.put(definition('mine', { declared: true }), at + 3);
         await schedules.put(definition('made'), at + 4);
         await schedules.put(definition('never'), null);
-        const look = await schedules.due(['mine'], 10);
+        const look = await schedules.due(asker(['mine']), 10);
         expect(look.due.map((one) => one.name)).toEqual(['a-due']);
         expect(look.nextAt).toBe(at + 3);
-        expect(await schedules.due([], 10)).toMatchObject({ nextAt: at + 4 });
+        expect(await schedules.due(asker([]), 10)).toMatchObject({ nextAt: at + 4 });
       });
 
       it('tells the time with nothing to find', async () => {
         const before = await schedules.now();
-        const look = await schedules.due([], 10);
+        const look = await schedules.due(asker([]), 10);
         expect(look).toMatchObject({ due: [], nextAt: null });
         expect(look.now).toBeGreaterThanOrEqual(before);
         expect(look.now).toBeLessThanOrEqual(await schedules.now());

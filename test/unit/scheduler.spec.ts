@@ -1,6 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Calendar, Schedule, ScheduleDefinition } from '../../lib/engine/schedule.js';
-import { type DueSchedules, type PutOutcome, ScheduleStore } from '../../lib/engine/schedule-store.js';
+import {
+  type DueSchedules,
+  type ScheduleAsker,
+  type PutOutcome,
+  ScheduleStore,
+} from '../../lib/engine/schedule-store.js';
 import { Scheduler } from '../../lib/engine/scheduler.js';
 import type { NewTask } from '../../lib/engine/task.js';
 import { isSettled, newTask, Recorder, ticks } from './engine.fixtures.js';
@@ -19,7 +24,7 @@ class FakeStore extends ScheduleStore {
   readonly rows = new Map<string, Schedule>();
   readonly tasks: NewTask[] = [];
   looks = 0;
-  readonly asked: (readonly string[])[] = [];
+  readonly asked: ScheduleAsker[] = [];
   away = false;
   outcome: PutOutcome = 'stored';
   moved = true;
@@ -46,9 +51,9 @@ class FakeStore extends ScheduleStore {
     this.reach(`remove ${names.join()}`);
   }
 
-  async due(declared: readonly string[], limit: number): Promise<DueSchedules> {
+  async due(asker: ScheduleAsker, limit: number): Promise<DueSchedules> {
     this.looks++;
-    this.asked.push(declared);
+    this.asked.push(asker);
     this.limit = limit;
     this.reach('due');
     const now = Date.now();
@@ -263,7 +268,7 @@ describe('the declared schedules', () => {
     await ticks();
     expect(store.calls).toEqual(['remove x,y', 'now', 'put a', 'put b', 'due']);
     expect(store.rows.get('b')).toMatchObject({ nextAt: start + minute });
-    expect(store.asked).toEqual([['a', 'b']]);
+    expect(store.asked).toEqual([{ declared: ['a', 'b'], tasks: ['a', 'b', 'x', 'y'] }]);
     await scheduler.stop();
   });
 
