@@ -17,6 +17,8 @@ export type {
   QueueLimits,
   RateLimit,
 } from './engine/limits.js';
+export type { Lane, PausedLane } from './engine/lane.js';
+export { LaneStore } from './engine/lane-store.js';
 export { CatchUp } from './engine/schedule.js';
 export type { Schedule, ScheduleDefinition } from './engine/schedule.js';
 export { ScheduleStore } from './engine/schedule-store.js';
@@ -72,6 +74,7 @@ export { WorkerPool } from './engine/worker-pool.js';
 export type { PoolState, SlotReservation, WorkerPoolStatus } from './engine/worker-pool.js';
 export {
   BackieError,
+  ConcurrencyKeyError,
   ConnectionFailedError,
   DuplicateTaskNameError,
   InvalidOptionsError,
@@ -113,6 +116,7 @@ export type { BackgroundTaskOptions, TaskRateLimit } from './interfaces/backgrou
 export type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
 export { OnConflict, UniqueScope } from './interfaces/unique-options.interface.js';
 export type { UniqueOptions } from './interfaces/unique-options.interface.js';
+export type { KeyOptions, PausedKey } from './interfaces/paused-key.interface.js';
 export type { ScheduleInfo, ScheduleOptions, ScheduleTimes } from './interfaces/schedule-options.interface.js';
 export { InvalidScheduleError, ScheduleDeclaredError, UnknownScheduleError } from './errors/schedule.errors.js';
 export { MemoryTaskStore } from './memory/memory-task-store.js';

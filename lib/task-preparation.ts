@@ -1,14 +1,14 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { NewTask, UniqueTerms } from './engine/task.js';
 import { encodePayload, payloadKey } from './engine/payload.js';
-import { InvalidOptionsError } from './errors/configuration.errors.js';
+import { ConcurrencyKeyError, InvalidOptionsError } from './errors/configuration.errors.js';
 import { PayloadSchemaError } from './errors/payload.errors.js';
 import type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
 import type { EnqueueOptions } from './interfaces/enqueue-options.interface.js';
 import type { UniqueOptions } from './interfaces/unique-options.interface.js';
 import { checkTimes } from './options/check-unique.js';
 import { checkRateKey } from './options/check-limits.js';
-import { checkName, maxKeyLength } from './options/checks.js';
+import { checkName, maxKeyLength, name as nameCheck, shown } from './options/checks.js';
 import { newTaskId } from './task-id.js';
 
 /** The task that is enqueued: its name, and what its class declares. */
@@ -42,6 +42,7 @@ export async function prepareTasks(
   const maxRetries = options.maxRetries ?? null;
   const timeoutMs = options.timeoutMs === undefined ? null : Math.ceil(options.timeoutMs);
   const expiry = expiresInMs !== undefined && { expiresInMs };
+  const laneLimit = options.concurrencyLimit ?? declared.concurrencyLimit ?? 1;
   const { schema } = declared;
   const tasks: NewTask[] = [];
   // While an asynchronous schema is waited for, the caller may use the array for something else.
@@ -52,9 +53,20 @@ export async function prepareTasks(
     const uniqueKey = options.uniqueKey ?? options.unique?.key ?? uniqueKeyOf(target, valid, text);
     const rateKey = options.rateKey ?? rateKeyOf(target, valid);
     const task = { id: newTaskId(), payload: text, uniqueKey, name, queue, priority, maxRetries, timeoutMs, due };
+    const lane = options.concurrencyKey ?? concurrencyKeyOf(target, valid);
     // Most say none of these, and are made by the thousand.
-    const more = terms !== undefined || expiresInMs !== undefined || rateKey !== undefined;
-    tasks.push(more ? { ...task, ...(terms && { unique: terms }), ...expiry, ...(rateKey && { rateKey }) } : task);
+    const plain = !terms && expiresInMs === undefined && rateKey === undefined && lane === null;
+    if (plain) tasks.push(task);
+    else {
+      const keys = { ...(rateKey !== undefined && { rateKey }), ...(lane !== null && { lane, laneLimit }) };
+      tasks.push({ ...task, ...(terms && { unique: terms }), ...expiry, ...keys });
+    }
+  }
+  if (options.concurrencyLimit !== undefined && tasks.some(({ lane }) => lane === undefined)) {
+    throw new InvalidOptionsError(
+      `TaskQueue: concurrencyLimit says how many tasks of a key run at once, but task ${JSON.stringify(name)} has no ` +
+        `key: add concurrencyKey.`,
+    );
   }
   return tasks;
 }
@@ -71,6 +83,20 @@ function uniqueKeyOf({ name, options: { unique } }: TaskTarget, payload: unknown
   if (make === true) return payloadKey(name, text);
   const key: unknown = make(payload);
   checkName(`The unique key that task ${JSON.stringify(name)} makes`, key, maxKeyLength);
+  return key as string;
+}
+
+/** @throws ConcurrencyKeyError */
+function concurrencyKeyOf({ name, options: { concurrencyKey } }: TaskTarget, payload: unknown): string | null {
+  if (!concurrencyKey) return null;
+  let key: unknown;
+  try {
+    key = concurrencyKey(payload);
+  } catch (error) {
+    const said = error instanceof Error ? error.message : shown(error);
+    throw new ConcurrencyKeyError(name, `threw for a payload: ${said}`, { cause: error });
+  }
+  if (nameCheck(maxKeyLength)(key) !== undefined) throw new ConcurrencyKeyError(name, `made ${shown(key)}`);
   return key as string;
 }
 

@@ -21,6 +21,8 @@ import type { ResolvedOptions } from './options/resolve-options.js';
 import type { TaskEvents } from './task-events.js';
 import { TaskControls } from './task-controls.js';
 import { prepareTasks, type TaskTarget } from './task-preparation.js';
+import type { KeyOptions, PausedKey } from './interfaces/paused-key.interface.js';
+import { TaskKeys } from './task-keys.js';
 import type { TaskSchedules } from './task-schedules.js';
 import type { TaskRegistry } from './task.registry.js';
 
@@ -48,6 +50,9 @@ export class TaskQueue {
   /** Apart, since a unique key may have to wait for a transaction of somebody else's. */
   private readonly uniqueCommits: GroupCommit<Storing, Stored>;
   private readonly controls: TaskControls;
+  /** One statement after the other, since the order of tasks with a concurrency key is that of the calls. */
+  private readonly keyedCommits: GroupCommit<Storing, Stored>;
+  private readonly keys: TaskKeys;
 
   constructor(
     private readonly store: TaskStore,
@@ -71,6 +76,8 @@ export class TaskQueue {
       reject: (call: Storing, error: unknown) => call.reject(error),
     };
     this.commits = new GroupCommit(send, sharing);
+    this.keyedCommits = new GroupCommit(send, { ...sharing, maxUnderWay: 1 });
+    this.keys = new TaskKeys(store);
     this.uniqueCommits = new GroupCommit(send, { ...sharing, maxBatch: 1, maxUnderWay: Infinity });
   }
 
@@ -250,6 +257,33 @@ export class TaskQueue {
   }
 
   /** The same for a task by its name. */
+  pauseKey(task: string, key: string, options?: KeyOptions): Promise<void>;
+  /**
+   * Lets no process start tasks of this concurrency key, now and after restarts; what runs goes on.
+   *
+   * @param key As the task's `concurrencyKey` makes it.
+   * @param options.queue @default the task's own
+   * @throws InvalidOptionsError for a key that none could be.
+   */
+  pauseKey(task: BackgroundTaskClass, key: string, options?: KeyOptions): Promise<void>;
+  async pauseKey(task: BackgroundTaskClass | string, key: string, options: KeyOptions = {}): Promise<void> {
+    await this.asking('pause a key', () => this.keys.pause(this.target(task), key, options));
+  }
+
+  /** The same for a task by its name. */
+  resumeKey(task: string, key: string, options?: KeyOptions): Promise<void>;
+  /** Ends a pause of a key. */
+  resumeKey(task: BackgroundTaskClass, key: string, options?: KeyOptions): Promise<void>;
+  async resumeKey(task: BackgroundTaskClass | string, key: string, options: KeyOptions = {}): Promise<void> {
+    await this.asking('resume a key', () => this.keys.resume(this.target(task), key, options));
+  }
+
+  /** The concurrency keys that are paused. */
+  pausedKeys(): Promise<PausedKey[]> {
+    return this.asking('list the paused keys', () => this.keys.paused());
+  }
+
+  /** The same for a task by its name. */
   schedule(name: string, task: string, options: ScheduleOptions): Promise<void>;
   /**
    * Makes or changes a schedule: each tick of it enqueues one task, whatever number of processes run. Calling it again
@@ -334,13 +368,12 @@ export class TaskQueue {
   /** An idle worker of this process gets the task handed over: it runs at the commit, without a claim of its own. */
   private async enqueueAlone(task: NewTask): Promise<Enqueued> {
     const due = 'inMs' in task.due && task.due.inMs === 0;
-    // A unique one may have to wait for a transaction of somebody else's; no slot may wait along.
-    const slot =
-      due && task.uniqueKey === null && task.rateKey === undefined
-        ? this.pool.reserve(task.queue, task.name)
-        : undefined;
+    const plain = task.uniqueKey === null && task.lane == null;
+    // A unique one may have to wait for a transaction of somebody else's, and one with a concurrency key for others of it.
+    const slot = due && plain && task.rateKey === undefined ? this.pool.reserve(task.queue, task.name) : undefined;
     try {
-      const commits = task.uniqueKey === null ? this.commits : this.uniqueCommits;
+      const other = task.uniqueKey === null ? this.keyedCommits : this.uniqueCommits;
+      const commits = plain ? this.commits : other;
       const storing = new Promise<Stored>((resolve, reject) => {
         commits.submit({ task: slot ? { ...task, handTo: slot.workerId } : task, resolve, reject });
       });
@@ -390,7 +423,9 @@ export class TaskQueue {
       const { id, duplicate, replaced, handedAt } = results[index] ?? {};
       if (id === undefined || duplicate === undefined) return;
       if (observed) this.events.emit('enqueued', { id, name, queue, duplicate, ...(replaced && { replaced }) });
-      if ((duplicate && !replaced) || handedAt !== undefined || (told?.queue === queue && told.due === due)) return;
+      // With a concurrency key it waits for its admission, of which the store tells.
+      if ((duplicate && !replaced) || handedAt !== undefined || task.lane != null) return;
+      if (told?.queue === queue && told.due === due) return;
       told = task;
       this.pool.wake(queue, 'inMs' in due ? due.inMs : due.at.getTime() - Date.now());
     });
@@ -419,6 +454,7 @@ function firstClaim(task: NewTask, payload: unknown, handedAt: number): ClaimedT
     createdAt: handedAt,
     scheduledAt: handedAt,
     expiresInMs,
+    lane: null,
   };
 }
 

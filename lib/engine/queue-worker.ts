@@ -4,6 +4,7 @@ import { ClaimGate } from './claim-gate.js';
 import { maxTimerMs } from './delay.js';
 import { Execution } from './execution.js';
 import { Pace } from './pace.js';
+import type { LaneKeeper } from './lane-keeper.js';
 import type { Control } from './limits.js';
 import type { Outcome } from './settlement.js';
 import type { Settler } from './settler.js';
@@ -21,6 +22,7 @@ export interface QueueWorkerContext {
   readonly store: TaskStore;
   readonly settler: Settler;
   readonly suspects: Suspects;
+  readonly lanes: LaneKeeper;
   readonly reporter: EngineReporter;
   /** The lease to claim under; waits while a lost one is being replaced. */
   lease(): Promise<Lease>;
@@ -451,6 +453,7 @@ export class QueueWorker {
   /** A task is no longer held here. */
   private recorded(task: ClaimedTask, retryInMs: number | undefined): void {
     this.context.suspects.release(task);
+    if (task.lane !== null) this.context.lanes.settled(task);
     if (retryInMs !== undefined) this.wakeIn(retryInMs);
     // Only now does it no longer count as running.
     if (this.gate.limited && !this.stopping) this.wake();
@@ -489,6 +492,7 @@ export class QueueWorker {
     const tell = (states: ReadonlyMap<string, TaskState>) => {
       for (const task of tasks) {
         if (states.get(task.id) === 'cancelled') this.context.reporter.event('cancelled', attemptRef(task));
+        this.context.lanes.settled(task);
       }
     };
     void this.context.store.settle(workerId, back).then(tell, () => {});

@@ -1,5 +1,6 @@
 import type { ControlStore } from './control-store.js';
 import type { LimitedClaim } from './limits.js';
+import type { LaneStore } from './lane-store.js';
 import type { ScheduleStore } from './schedule-store.js';
 import type { TaskRef } from './task-event.js';
 import type { TransactionSource } from './task-transaction.js';
@@ -197,6 +198,8 @@ export abstract class TaskStore {
   abstract readonly transactions: TransactionSource | null;
   /** Where limits and pauses are that hold for all processes. */
   abstract readonly control: ControlStore;
+  /** Concurrency keys, their limits and pauses. */
+  abstract readonly lanes: LaneStore;
 
   /** Connects and brings the schema up to date. */
   abstract open(): Promise<void>;
@@ -233,7 +236,7 @@ export abstract class TaskStore {
    */
   abstract claimLimited(request: ClaimRequest): Promise<LimitedClaim>;
   /**
-   * Applies settlements.
+   * Applies settlements. Those of tasks with a concurrency key are to be followed by `lanes.admit`.
    *
    * @returns The state that each task is in now, by id: what would go back ends as cancelled when somebody wished so
    * meanwhile. Ids that are missing are lost: another claim has taken their place.

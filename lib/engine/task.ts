@@ -60,6 +60,8 @@ export interface Task<Payload = unknown> {
   readonly priority: number;
   /** The key that keeps the task unique, or null. */
   readonly uniqueKey: string | null;
+  /** The key of which only so many tasks run at once, or null. */
+  readonly concurrencyKey: string | null;
   /** How many attempts have started. */
   readonly attempt: number;
   /** How many failed attempts were followed by another. */
@@ -125,6 +127,10 @@ export interface NewTask {
    * its first claim, which spares a round trip when the worker is idle.
    */
   readonly handTo?: string;
+  /** The concurrency key: the task is parked in its lane until it is its turn. */
+  readonly lane?: string | null;
+  /** It gets its place while fewer tasks of its lane than this have one. @default 1 */
+  readonly laneLimit?: number;
 }
 
 /** What became of one task that was to be stored. */
@@ -167,4 +173,6 @@ export interface ClaimedTask {
   readonly scheduledAt: number;
   /** How many milliseconds after its claim it may still start; absent or null: whenever. */
   readonly expiresInMs?: number | null;
+  /** Its concurrency key, or null. */
+  readonly lane: string | null;
 }

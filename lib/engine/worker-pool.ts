@@ -4,6 +4,7 @@ import { Controller } from './controller.js';
 import type { Execution } from './execution.js';
 import { Expirer } from './expirer.js';
 import { Grace } from './grace.js';
+import { LaneKeeper } from './lane-keeper.js';
 import { LeaseHolder } from './lease-holder.js';
 import type { DeclaredLimits } from './limits.js';
 import { LoopWatch, tickMs } from './loop-watch.js';
@@ -93,6 +94,7 @@ export class WorkerPool {
   private expirer: Expirer | undefined;
   private pruner: Pruner | undefined;
   private audit: Audit | undefined;
+  private lanes: LaneKeeper | undefined;
   private scheduler: Scheduler | undefined;
   private controller: Controller | undefined;
   private listening: Listening | undefined;
@@ -251,9 +253,11 @@ export class WorkerPool {
     this.sustainedUntil = 0;
     this.settler = settler;
     this.holder = holder;
+    const lanes = (this.lanes = new LaneKeeper(this.store, this.options.heartbeatMs, failed));
     const context = {
       store: this.store,
       settler,
+      lanes,
       suspects: new Suspects(this.options.maxCrashes - 1, () => {
         for (const worker of this.workers) worker.lookForSuspects();
       }),
@@ -291,6 +295,7 @@ export class WorkerPool {
       failed,
     );
     this.expirer.start();
+    lanes.start();
     this.pruner = prunerOf(this.store, this.options, this.reporter, failed);
     await within(firstPruneMs, this.pruner.start());
     this.loop = new LoopWatch(this.options.leaseMs, this.reporter);
@@ -324,7 +329,7 @@ export class WorkerPool {
     // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
     await within(lastWritesMs, this.leave());
     this.workers = [];
-    this.settler = this.holder = this.rescuer = this.expirer = this.pruner = this.audit = undefined;
+    this.settler = this.holder = this.rescuer = this.expirer = this.pruner = this.audit = this.lanes = undefined;
     this.scheduler = this.controller = this.listening = undefined;
     this.reporter.log(
       'log',
@@ -334,12 +339,12 @@ export class WorkerPool {
 
   private async leave(): Promise<void> {
     // It may go on after the pool has stopped waiting for it: what the pool holds then may be its next start's.
-    const { workers, settler, tick, rescuer, expirer, pruner, controller, listening, holder } = this;
+    const { workers, settler, lanes, tick, rescuer, expirer, pruner, controller, listening, holder } = this;
     await Promise.all(workers.map((worker) => worker.finished()));
     await settler?.idle();
     clearInterval(tick);
     controller?.stop();
-    const helpers = [rescuer, expirer, pruner, listening].map((helper) => helper?.stop());
+    const helpers = [lanes, rescuer, expirer, pruner, listening].map((helper) => helper?.stop());
     await Promise.allSettled([...helpers, holder?.end()]);
   }
 

@@ -3,6 +3,17 @@ import { BackieError, quoted } from './backie.error.js';
 /** An option of the module, a queue, a task or a call is unknown, of the wrong type or out of range. */
 export class InvalidOptionsError extends BackieError {}
 
+/** A task's `concurrencyKey` threw, or made no key; nothing has been written. */
+export class ConcurrencyKeyError extends InvalidOptionsError {
+  constructor(task: string, problem: string, options?: ErrorOptions) {
+    super(
+      `The concurrencyKey of task ${quoted([task])} ${problem}. ` +
+        `Let it return a string of 1 to 255 characters for every payload.`,
+      options,
+    );
+  }
+}
+
 /** A registered task runs on a queue that the module's `queues` do not contain. */
 export class QueueNotConfiguredError extends BackieError {
   constructor(queue: string, tasks: readonly string[]) {

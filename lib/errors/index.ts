@@ -1,5 +1,6 @@
 export { BackieError } from './backie.error.js';
 export {
+  ConcurrencyKeyError,
   DuplicateTaskNameError,
   InvalidOptionsError,
   MissingHandlerError,

@@ -45,6 +45,16 @@ export interface BackgroundTaskOptions<Payload = unknown> extends Partial<Schedu
    * that holds for each key (1 to 255 characters) by itself.
    */
   readonly rateLimit?: TaskRateLimit<Payload>;
+  /**
+   * Lets at most `concurrencyLimit` of the tasks for which it returns the same key (1 to 255 characters) run at once, in
+   * all processes together: the others wait, in the order of enqueueing. Keys count apart for each queue.
+   */
+  readonly concurrencyKey?: (payload: Payload) => string;
+  /**
+   * How many tasks of a concurrency key may run at once, 1 to 100,000; one that waits for its retry counts as running.
+   * @default 1, one after the other
+   */
+  readonly concurrencyLimit?: number;
   /** Any Standard Schema validator (zod, valibot, ArkType …). What it returns is what is stored. */
   readonly schema?: StandardSchemaV1<unknown, Payload>;
   /**

@@ -24,6 +24,10 @@ export interface EnqueueManyOptions {
    * the task's name. @default what `rateLimit.key` makes of the payload
    */
   readonly rateKey?: string;
+  /** Another concurrency key (1 to 255 characters) than the one that the task makes of its payload. */
+  readonly concurrencyKey?: string;
+  /** Another limit than the task's own; needs a concurrency key. */
+  readonly concurrencyLimit?: number;
 }
 
 /** The options of `TaskQueue.enqueue`. */

@@ -32,8 +32,10 @@ import type { PruneReport } from '../engine/upkeep.js';
 import { QuarantinedError } from '../errors/execution.errors.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
+import { lanesOf } from '../engine/lane.js';
 import { Hints } from './hints.js';
 import { MemoryControl } from './memory-control.js';
+import { MemoryLanes } from './memory-lanes.js';
 import { MemorySchedules } from './memory-schedules.js';
 import { appendAttempt, asClaimedTask, asTask, isExpired, isUnstarted, type StoredTask } from './stored-task.js';
 import { Producer } from './producer.js';
@@ -57,6 +59,7 @@ export class MemoryTaskStore extends TaskStore {
   readonly transactions = null;
   readonly schedules: MemorySchedules;
   readonly control: MemoryControl;
+  readonly lanes: MemoryLanes;
   private readonly tasks = new TaskTable();
   private readonly hints = new Hints();
   private readonly workers: Workers;
@@ -69,8 +72,14 @@ export class MemoryTaskStore extends TaskStore {
     this.now = options.now ?? Date.now;
     this.workers = new Workers(this.now);
     this.control = new MemoryControl(this.now, () => this.hints.control());
+    this.lanes = new MemoryLanes(
+      this.tasks,
+      this.now,
+      () => this.isOpen,
+      (queues) => this.hints.wake(queues),
+    );
     const isOpenTo = (workerId: string, queue: string) => this.isOpenTo(workerId, queue);
-    this.producer = new Producer(this.tasks, isOpenTo, this.hints, this.now);
+    this.producer = new Producer(this.tasks, isOpenTo, this.hints, this.lanes, this.now);
     this.schedules = new MemorySchedules(
       this.now,
       (tasks) => void this.producer.store(tasks),
@@ -160,7 +169,7 @@ export class MemoryTaskStore extends TaskStore {
     const now = this.now();
     let next = Infinity;
     for (const task of this.tasks.all()) {
-      if (task.queue === queue && task.state === 'ready' && task.scheduledAt > now)
+      if (task.queue === queue && task.state === 'ready' && !task.parked && task.scheduledAt > now)
         next = Math.min(next, task.scheduledAt);
     }
     return next === Infinity ? null : Math.ceil(next - now);
@@ -172,6 +181,7 @@ export class MemoryTaskStore extends TaskStore {
     const orphans = dead.flatMap((workerId) => this.tasks.heldBy(workerId));
     const rescued = orphans.map((task) => this.rescueOne(task, request)).filter((task) => task !== null);
     this.wakeFor(orphans.filter((task) => task.state === 'ready'));
+    this.lanes.fill(lanesOf(orphans));
     return rescued;
   }
 
@@ -186,6 +196,7 @@ export class MemoryTaskStore extends TaskStore {
       const keepMs = keepCancelledMs.get(task.queue);
       this.tasks.finish(task, 'cancelled', keepMs === undefined ? Infinity : keepMs, now);
     }
+    this.lanes.fill(lanesOf(expired));
     const next = waiting.reduce((soonest, { expiresAt: at }) => (at > now ? Math.min(soonest, at) : soonest), Infinity);
     return {
       expired: expired.map(({ id, name, queue }) => ({ id, name, queue })),
@@ -230,6 +241,7 @@ export class MemoryTaskStore extends TaskStore {
     const task = this.tasks.get(id);
     if (task?.state === 'ready') {
       this.tasks.finish(task, 'cancelled', keepMs(task.queue), this.now());
+      this.lanes.fill(lanesOf([task]));
       return 'cancelled';
     }
     if (task?.state === 'running') {
@@ -251,7 +263,8 @@ export class MemoryTaskStore extends TaskStore {
     task.expiresAt = Infinity;
     task.reason = null;
     this.tasks.makeReady(task, this.now());
-    this.wakeFor([task]);
+    this.lanes.fill(lanesOf([task]));
+    if (!task.parked) this.wakeFor([task]);
     return true;
   }
 
@@ -260,6 +273,7 @@ export class MemoryTaskStore extends TaskStore {
     const task = this.present(id);
     if (!task || task.state === 'running') return false;
     this.tasks.delete(task);
+    this.lanes.fill(lanesOf([task]));
     return true;
   }
 

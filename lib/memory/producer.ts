@@ -1,5 +1,7 @@
+import { lanesOf } from '../engine/lane.js';
 import type { NewTask, Stored } from '../engine/task.js';
 import type { Hints } from './hints.js';
+import type { MemoryLanes } from './memory-lanes.js';
 import { isExpired, isUnstarted, newStoredTask, type StoredTask } from './stored-task.js';
 import { keyOf, type TaskTable } from './task-table.js';
 
@@ -18,6 +20,7 @@ export class Producer {
     /** Whether a worker may have tasks of a queue as soon as they are stored. */
     private readonly isOpenTo: (workerId: string, queue: string) => boolean,
     private readonly hints: Hints,
+    private readonly lanes: MemoryLanes,
     private readonly now: () => number,
   ) {}
 
@@ -28,6 +31,7 @@ export class Producer {
     const made = tasks.map((given) => ({ given, task: newStoredTask(given, now) }));
     const results = made.map(({ given, task }) => this.storeOne(given, task, now, due));
     this.hints.wake(due);
+    this.lanes.fill(lanesOf(made.map(({ task }) => task)));
     return results;
   }
 
@@ -43,6 +47,7 @@ export class Producer {
     const holder = this.holder(given, task, now);
     if (holder !== undefined) return this.meet(holder, given, task, now, due);
     this.tasks.insert(task);
+    if (task.parked) return { id: task.id, duplicate: false };
     if (given.handTo !== undefined && this.isOpenTo(given.handTo, task.queue)) {
       this.tasks.hand(task, given.handTo, now);
       return { id: task.id, duplicate: false, handedAt: now };
@@ -72,7 +77,7 @@ export class Producer {
       return { id, duplicate: true };
     }
     this.tasks.replace(holder, task, given.unique.movesDue ? task.scheduledAt : holder.scheduledAt);
-    if (holder.scheduledAt <= now) due.add(holder.queue);
+    if (!holder.parked && holder.scheduledAt <= now) due.add(holder.queue);
     return { id, duplicate: true, replaced: true };
   }
 }

@@ -33,6 +33,11 @@ export interface StoredTask extends HeapItem {
   /** Infinity: never. */
   expiresAt: number;
   reason: TaskReason | null;
+  /** The concurrency key, or null. */
+  lane: string | null;
+  laneLimit: number | null;
+  /** It waits for a place in its lane, and no claim sees it. */
+  parked: boolean;
   state: TaskState;
   attempt: number;
   retries: number;
@@ -74,6 +79,9 @@ export function newStoredTask(task: NewTask, now: number): StoredTask {
     createdAt: now,
     expiresAt: now + (task.expiresInMs ?? Infinity),
     reason: null,
+    lane: task.lane ?? null,
+    laneLimit: task.lane == null ? null : (task.laneLimit ?? 1),
+    parked: task.lane != null,
     state: 'ready',
     attempt: 0,
     retries: 0,
@@ -119,6 +127,7 @@ export function asTask(task: StoredTask): Task {
     payload: JSON.parse(task.payload) as unknown,
     priority: task.priority,
     uniqueKey: task.uniqueKey,
+    concurrencyKey: task.lane,
     attempt: task.attempt,
     retries: task.retries,
     maxRetries: task.maxRetries,
@@ -162,6 +171,9 @@ export function replaceBy(task: StoredTask, next: StoredTask): void {
   task.maxRetries = next.maxRetries;
   task.timeoutMs = next.timeoutMs;
   task.expiresAt = next.expiresAt;
+  task.lane = next.lane;
+  task.laneLimit = next.laneLimit;
+  task.parked = next.parked;
 }
 
 export function asClaimedTask(task: StoredTask, now: number): ClaimedTask {
@@ -180,5 +192,6 @@ export function asClaimedTask(task: StoredTask, now: number): ClaimedTask {
     createdAt: task.createdAt,
     scheduledAt: task.scheduledAt,
     expiresInMs: task.attempt === 1 && task.expiresAt !== Infinity ? task.expiresAt - now : null,
+    lane: task.lane,
   };
 }

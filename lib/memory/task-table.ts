@@ -1,17 +1,21 @@
+import { type Lane, laneId, laneOf } from '../engine/lane.js';
 import type { FinishedState } from '../engine/task.js';
 import type { ClaimRequest } from '../engine/task-store.js';
+import { LaneLine } from './lane-line.js';
 import { ReadyTasks } from './ready-tasks.js';
 import { isExpired, replaceBy, type StoredTask } from './stored-task.js';
 
 /**
  * All tasks and the indexes over them. Every change of state goes through here, so that no index can forget one: a
- * ready task is in line, a running one is held by its worker, and who is to hold a unique key holds it.
+ * ready task is in line, a running one is held by its worker, who is to hold a unique key holds it, and a live task with a
+ * concurrency key stands in its lane.
  */
 export class TaskTable {
   private readonly rows = new Map<string, StoredTask>();
   private readonly ready = new ReadyTasks();
   private readonly held = new Map<string, Set<StoredTask>>();
   private readonly keys = new Map<string, string>();
+  private readonly laneLines = new Map<string, LaneLine>();
 
   get(id: string): StoredTask | undefined {
     return this.rows.get(id);
@@ -33,10 +37,10 @@ export class TaskTable {
 
   /** Gives a task that waits what a new one says. */
   replace(task: StoredTask, by: StoredTask, scheduledAt: number): void {
-    this.ready.remove(task);
+    this.leave(task);
     replaceBy(task, by);
     task.scheduledAt = scheduledAt;
-    this.ready.add(task);
+    this.enter(task);
   }
 
   /** The running tasks of one worker. */
@@ -59,6 +63,28 @@ export class TaskTable {
   insert(task: StoredTask): void {
     this.rows.set(task.id, task);
     this.enter(task);
+  }
+
+  /** The lanes of all live tasks. */
+  lanes(): readonly Lane[] {
+    return [...this.laneLines.values()].map(({ lane }) => lane);
+  }
+
+  /** Gives the next tasks of a lane their place, or takes them all if it is paused. Answers whether one got its place. */
+  admit(lane: Lane, paused: boolean, now: number): boolean {
+    const line = this.laneLines.get(laneId(lane));
+    if (!line) return false;
+    if (paused) {
+      for (const task of line.notRunning()) this.park(task, true);
+      return false;
+    }
+    let admitted = false;
+    for (let move = line.nextMove(now); move; move = line.nextMove(now)) {
+      if (move.park) this.park(move.park, true);
+      this.park(move.admit, false);
+      admitted = true;
+    }
+    return admitted;
   }
 
   /** @param admits Asked of each task in turn that would be taken; what it does not admit is passed over. */
@@ -91,6 +117,8 @@ export class TaskTable {
     task.state = 'ready';
     task.scheduledAt = scheduledAt;
     task.workerId = null;
+    // What had ended has lost its place; what goes back keeps it.
+    task.parked = task.lane !== null && task.finishedAt !== null;
     task.finishedAt = null;
     task.keptUntil = Infinity;
     this.enter(task);
@@ -121,6 +149,12 @@ export class TaskTable {
     return before - this.rows.size;
   }
 
+  private park(task: StoredTask, parked: boolean): void {
+    this.leave(task);
+    task.parked = parked;
+    this.enter(task);
+  }
+
   private hold(task: StoredTask, workerId: string, ahead: boolean, now: number): void {
     task.state = 'running';
     task.attempt += 1;
@@ -135,8 +169,14 @@ export class TaskTable {
 
   private enter(task: StoredTask): void {
     if (holdsKey(task)) this.keys.set(keyOf(task), task.id);
+    const lane = laneOf(task);
+    if (lane) {
+      const line = this.laneLines.get(laneId(lane)) ?? new LaneLine(lane);
+      this.laneLines.set(laneId(lane), line);
+      line.add(task);
+    }
     if (task.state === 'ready') {
-      this.ready.add(task);
+      if (!task.parked) this.ready.add(task);
     } else if (task.workerId !== null) {
       const held = this.held.get(task.workerId) ?? new Set();
       this.held.set(task.workerId, held.add(task));
@@ -145,8 +185,14 @@ export class TaskTable {
 
   private leave(task: StoredTask): void {
     this.freeKey(task);
+    const lane = laneOf(task);
+    const line = lane && this.laneLines.get(laneId(lane));
+    if (line) {
+      line.remove(task);
+      if (line.isEmpty) this.laneLines.delete(laneId(lane));
+    }
     if (task.state === 'ready') {
-      this.ready.remove(task);
+      if (!task.parked) this.ready.remove(task);
     } else if (task.workerId !== null) {
       const held = this.held.get(task.workerId);
       held?.delete(task);

@@ -49,6 +49,8 @@ const transactional: Check = (value) => {
     ? undefined
     : `true, false or { isolation }, which is ${isolation(level)}`;
 };
+const concurrencyKey: Check = (value) => (typeof value === 'function' ? undefined : 'a function (payload) => key');
+const concurrencyLimit = integer(1, 100_000);
 
 const schema: Check = (value) =>
   value !== null && (typeof value === 'object' || typeof value === 'function') && '~standard' in value
@@ -69,6 +71,8 @@ const taskChecks: Record<string, Check> = {
   unique,
   transactional,
   rateLimit: object,
+  concurrencyKey,
+  concurrencyLimit,
   schema,
   instance: name(maxNameLength),
   // What a pattern and a time zone are is said by an error of their own.
@@ -88,6 +92,11 @@ export function checkTaskOptions(taskName: string, options: unknown): void {
   const { cron, timeZone = 'UTC', ...rest } = options as BackgroundTaskOptions;
   if (typeof rest.unique === 'object') checkUnique(where, rest.unique, declaredKey);
   checkTimes(where, rest);
+  if (rest.concurrencyLimit !== undefined && rest.concurrencyKey === undefined) {
+    throw new InvalidOptionsError(
+      `${where}: concurrencyLimit says how many tasks of a key run at once, but there is no key: add concurrencyKey.`,
+    );
+  }
   if (cron !== undefined && uniqueOnConflict(rest.unique) === 'debounce') {
     throw new InvalidOptionsError(
       `${where}: onConflict 'debounce' says when a task is due, and so does cron: drop one.`,
@@ -124,6 +133,8 @@ const manyChecks: Record<string, Check> = {
   timeoutMs,
   expiresInMs,
   rateKey: name(maxKeyLength),
+  concurrencyKey: name(maxKeyLength),
+  concurrencyLimit,
 };
 const enqueueChecks: Record<string, Check> = {
   ...manyChecks,
@@ -145,6 +156,11 @@ const scheduleChecks: Record<string, Check> = {
 /** The pattern and the time zone are the calendar's to check. @throws InvalidOptionsError */
 export function checkScheduleOptions(where: string, options: object): void {
   checkOptions(where, options, scheduleChecks);
+}
+
+/** @throws InvalidOptionsError */
+export function checkKeyOptions(method: string, options: object): void {
+  checkOptions(`TaskQueue.${method}`, options, { queue: name(maxNameLength) });
 }
 
 /** @throws InvalidOptionsError */

@@ -31,12 +31,17 @@ export interface TaskRow {
   uniqueScope: string | null;
   /** Which bucket of its task's rate limit it takes from. */
   rateKey: string | null;
+  /** Its concurrency key. */
+  lane: string | null;
+  laneLimit: number | null;
+  /** When it is due, while it is parked because of its concurrency key; `scheduledAt` is infinite then. */
+  dueAt: Date | null;
   payload: unknown;
   attempts: TaskAttempt[];
 }
 
 /** A row of `finished_task`: a finished task that is kept. */
-export interface FinishedTaskRow extends Omit<TaskRow, 'workerId' | 'cancelKeepMs' | 'claimedAhead'> {
+export interface FinishedTaskRow extends Omit<TaskRow, 'workerId' | 'cancelKeepMs' | 'claimedAhead' | 'dueAt'> {
   state: FinishedState;
   finishedAt: Date;
   /** Until when it stays; the number Infinity for one that stays for ever. One whose time is over is as good as gone. */
@@ -105,6 +110,14 @@ export interface UniqueWindowRow {
   until: Date;
 }
 
+/** A row of `paused_lane`: a concurrency key of a task on a queue that is paused. */
+export interface PausedLaneRow {
+  queue: string;
+  name: string;
+  lane: string;
+  pausedAt: Date;
+}
+
 /** A row of `schedule`: one that a class declares, or that was made at run time. */
 export interface ScheduleRow {
   name: string;
@@ -146,6 +159,8 @@ const shared = {
   uniqueKey: { type: 'text' as const, name: 'unique_key', ...nullable },
   uniqueScope: { type: 'text' as const, name: 'unique_scope', ...nullable },
   rateKey: { type: 'text' as const, name: 'rate_key', ...nullable },
+  lane: { type: 'text' as const, ...nullable },
+  laneLimit: { type: 'integer' as const, name: 'lane_limit', ...nullable },
   payload: { type: 'jsonb' as const },
   attempts: { type: 'jsonb' as const },
 };
@@ -168,6 +183,7 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
         workerId: { type: 'uuid', name: 'worker_id', nullable: true },
         claimedAhead: { type: 'boolean', name: 'claimed_ahead' },
         cancelKeepMs: { type: 'double precision', name: 'cancel_keep_ms', nullable: true },
+        dueAt: { ...timestamptz, name: 'due_at', nullable: true },
       },
     }),
     finishedTask: new EntitySchema<FinishedTaskRow>({
@@ -252,6 +268,17 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
         uniqueKey: { type: 'text', name: 'unique_key', primary: true },
         taskId: { type: 'uuid', name: 'task_id' },
         until: { ...timestamptz },
+      },
+    }),
+    pausedLane: new EntitySchema<PausedLaneRow>({
+      ...place,
+      name: 'BackiePausedLane',
+      tableName: 'paused_lane',
+      columns: {
+        queue: { type: 'text', primary: true },
+        name: { type: 'text', primary: true },
+        lane: { type: 'text', primary: true },
+        pausedAt: { ...timestamptz, name: 'paused_at' },
       },
     }),
     schedule: new EntitySchema<ScheduleRow>({

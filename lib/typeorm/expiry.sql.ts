@@ -33,7 +33,7 @@ export function expirySql(schema: string) {
         WHERE w."queue" = closed."queue" AND w."name" = closed."name" AND w."unique_key" = closed."unique_key"
         RETURNING 1
       )
-      SELECT n.*, ended."id", ended."queue", ended."name" FROM (
+      SELECT n.*, ended."id", ended."queue", ended."name", ended."lane" FROM (
         SELECT ceil(extract(epoch FROM (
             SELECT min(t."expires_at") FROM ${task} t WHERE ${waits} AND t."expires_at" > now()
           ) - now()) * 1000)::bigint AS "next_in_ms",

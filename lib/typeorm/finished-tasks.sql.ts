@@ -1,8 +1,9 @@
-import { later } from './new-tasks.sql.js';
+import { later, trueDue } from './new-tasks.sql.js';
 
 /** The columns that a finished task keeps as they were; what else it has is given apart, by `keepEnded`. */
-const kept = `"id", "queue", "name", "priority", "scheduled_at", "claim_seq", "attempt", "retries",
-      "max_retries", "timeout_ms", "created_at", "started_at", "expires_at", "unique_key", "unique_scope", "rate_key", "payload"`;
+const kept = `"id", "queue", "name", "priority", "claim_seq", "attempt", "retries",
+      "max_retries", "timeout_ms", "created_at", "started_at", "expires_at", "unique_key", "unique_scope", "rate_key",
+      "lane", "lane_limit", "payload"`;
 
 /** Until when a finished task stays: of milliseconds, Infinity being for ever. */
 const keptUntil = (ms: string) => `CASE WHEN ${ms} = 'Infinity' THEN 'infinity' ELSE ${later(ms)} END`;
@@ -22,7 +23,7 @@ export function keepEnded(
   { state, attempts = '"attempts"', crashes = '"crashes"', reason = 'NULL' }: Ending,
 ): string {
   return `
-        INSERT INTO ${finishedTable} (${kept}, "crashes", "state", "attempts", "reason", "kept_until")
-        SELECT ${kept}, ${crashes}, ${state}, ${attempts}, ${reason}, ${keptUntil('"keep_ms"')}
+        INSERT INTO ${finishedTable} (${kept}, "scheduled_at", "crashes", "state", "attempts", "reason", "kept_until")
+        SELECT ${kept}, ${trueDue}, ${crashes}, ${state}, ${attempts}, ${reason}, ${keptUntil('"keep_ms"')}
         FROM ${rows} WHERE "keep_ms" > 0`;
 }

@@ -2,6 +2,7 @@ export type { ConnectionSource, PostgresOptions } from './connection-options.js'
 export { backieEntities } from './entities.js';
 export type {
   FinishedTaskRow,
+  PausedLaneRow,
   QueueRow,
   RateBucketRow,
   ScheduleRow,

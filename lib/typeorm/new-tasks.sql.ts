@@ -1,7 +1,8 @@
 /**
  * The input of every statement that stores batches of tasks: a JSON array of groups [head, rows], a row being [id,
  * uniqueKey, payload], a head [queue, name, priority, maxRetries, timeoutMs, delayMs, scheduledAt, worker], and for those
- * that need them [… expiresInMs, uniqueScope, windowMs, replace, movesDue, rateKey].
+ * that need them [… expiresInMs, uniqueScope, windowMs, replace, movesDue, rateKey, laneLimit]. Rows of tasks with a
+ * concurrency key are [id, uniqueKey, payload, key].
  */
 
 /** The columns that a head gives, beside the time at which its tasks are due. */
@@ -20,7 +21,16 @@ export const headOf = (more: string, clock?: string) => `
 
 /** When tasks of a head expire, or null, how they hold their key, and what bucket of a rate limit they take from. */
 export const termsOfHead = (clock?: string) => `${later('(h->>8)::float8', clock)} AS "expires_at",
-          h->>9 AS "unique_scope", h->>13 AS "rate_key"`;
+          h->>9 AS "unique_scope", h->>13 AS "rate_key", (h->>14)::integer AS "lane_limit"`;
+
+/** What a row `e` says of its lane and its due time: with a concurrency key it is parked, see LaneStore. */
+export const laneColumns = `"lane", "lane_limit", "due_at", "scheduled_at"`;
+export const laneOfRow = `e->>3 AS "lane", CASE WHEN e->>3 IS NOT NULL THEN "lane_limit" END AS "lane_limit",
+          CASE WHEN e->>3 IS NOT NULL THEN "scheduled_at" END AS "due_at",
+          CASE WHEN e->>3 IS NULL THEN "scheduled_at" ELSE 'infinity' END AS "scheduled_at"`;
+
+/** When a live task is due; while it is parked that stands apart. */
+export const trueDue = `coalesce("due_at", "scheduled_at")`;
 
 /**
  * Whether a task holds its unique key against others: the condition of task_unique, word for word, so that the planner

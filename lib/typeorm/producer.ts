@@ -1,4 +1,5 @@
 import type { EntityManager } from 'typeorm';
+import { type Lane, lanesOf } from '../engine/lane.js';
 import type { NewTask, Stored } from '../engine/task.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { UniqueKeyPendingError } from '../errors/store.errors.js';
@@ -39,6 +40,8 @@ export class Producer {
   constructor(
     private readonly database: Database,
     private readonly statements: ProducerStatements,
+    /** Follows each commit of tasks with concurrency keys; never rejects. */
+    private readonly admit: (lanes: readonly Lane[]) => Promise<void>,
   ) {}
 
   /** @param again These may have been stored before: ids that are live or finished stay as they are. */
@@ -68,6 +71,11 @@ export class Producer {
     else this.watch.afterCommit(entityManager(scope), effect);
   }
 
+  /** Tells the workers of other processes. */
+  tell(queue: string, inMs: number): void {
+    this.throttle.tell(queue, inMs);
+  }
+
   stop(): void {
     this.watch.stop();
     this.throttle.stop();
@@ -81,6 +89,7 @@ export class Producer {
       ? await this.storeUnique(store)
       : await this.permits.with(() => (again ? store(this.general) : this.storeFresh(store)));
     this.tellLater(tasks, results, wake);
+    if (tasks.some(isKeyed)) await this.admit(lanesOf(tasks));
     return results;
   }
 
@@ -200,7 +209,10 @@ export class Producer {
         : (chunk: NewTask[]) => enqueueChunk(runIn(manager), statements, chunk, wake);
     const results = await inParts(chunks(inKeyOrder(tasks)), store);
     if (again) await this.takeBackFinished(runIn(manager), results);
-    this.watch.afterCommit(manager, () => this.tellLater(tasks, results, wake));
+    this.watch.afterCommit(manager, () => {
+      this.tellLater(tasks, results, wake);
+      if (tasks.some(isKeyed)) void this.admit(lanesOf(tasks));
+    });
     return results;
   }
 
@@ -220,7 +232,7 @@ export class Producer {
     const queues = new Set<string>();
     let last: NewTask | undefined;
     for (const task of tasks) {
-      if (task.handTo || (last?.queue === task.queue && last.due === task.due)) continue;
+      if (task.handTo || isKeyed(task) || (last?.queue === task.queue && last.due === task.due)) continue;
       last = task;
       if (dueInMs(task) <= 0) queues.add(task.queue);
     }
@@ -235,6 +247,7 @@ export class Producer {
       if (results.size === 0 && last?.queue === task.queue && last.due === task.due) continue;
       last = task;
       const { handedAt, duplicate, replaced } = results.get(task.id) ?? {};
+      if (isKeyed(task)) continue;
       const inMs = dueInMs(task);
       if (handedAt !== undefined || (duplicate && !replaced) || (inMs <= 0 && told.includes(task.queue))) continue;
       soonest.set(task.queue, Math.min(soonest.get(task.queue) ?? Infinity, inMs));
@@ -276,8 +289,13 @@ function compare(one: string, other: string): number {
 const noResults: ReadonlyMap<string, Stored> = new Map();
 
 /** Whether nothing is said of this task that only some statements know. */
-function isPlain({ uniqueKey, expiresInMs, rateKey }: NewTask): boolean {
-  return uniqueKey === null && expiresInMs === undefined && rateKey === undefined;
+function isPlain(task: NewTask): boolean {
+  return task.uniqueKey === null && task.expiresInMs === undefined && task.rateKey === undefined && !isKeyed(task);
+}
+
+/** Whether it is parked, so that nobody needs to be told of it before it is admitted. */
+function isKeyed({ lane }: NewTask): boolean {
+  return lane != null;
 }
 
 /** Whether what becomes of this task must be asked for, or more is said of it than the quickest statement knows. */

@@ -18,7 +18,8 @@ export function newTasksJson(tasks: readonly NewTask[]): string {
       text += `${head ? ']],' : ''}[${headJson(task)},[`;
       head = task;
     }
-    text += `[${JSON.stringify(task.id)},${key},${task.payload}]`;
+    const lane = task.lane == null ? '' : `,${JSON.stringify(task.lane)}`;
+    text += `[${JSON.stringify(task.id)},${key},${task.payload}${lane}]`;
   }
   return `${text}${head ? ']]' : ''}]`;
 }
@@ -31,13 +32,16 @@ export function newTaskValues(task: NewTask, wake: readonly string[]): unknown[]
 }
 
 function headJson(task: NewTask): string {
-  const { queue, name, priority, maxRetries, timeoutMs, due, handTo, expiresInMs, unique, rateKey } = task;
+  const { queue, name, priority, maxRetries, timeoutMs, due, expiresInMs, unique, rateKey, lane } = task;
   const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at];
-  const head: unknown[] = [queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null];
-  if (expiresInMs !== undefined || unique || rateKey !== undefined) {
+  const keyed = lane != null;
+  // What waits for its turn is handed to nobody.
+  const head: unknown[] = [queue, name, priority, maxRetries, timeoutMs, inMs, at, (!keyed && task.handTo) || null];
+  if (expiresInMs !== undefined || unique || rateKey !== undefined || keyed) {
     const scope = unique?.scope === 'live' ? null : unique?.scope;
     head.push(expiresInMs ?? null, scope ?? null, unique?.windowMs ?? null, unique?.replace, unique?.movesDue);
-    if (rateKey !== undefined) head.push(rateKey);
+    if (rateKey !== undefined || keyed) head.push(rateKey ?? null);
+    if (keyed) head.push(task.laneLimit ?? 1);
   }
   return JSON.stringify(head);
 }
@@ -53,7 +57,9 @@ function sharesHead(a: NewTask, b: NewTask): boolean {
     a.handTo === b.handTo &&
     a.expiresInMs === b.expiresInMs &&
     a.unique === b.unique &&
-    a.rateKey === b.rateKey
+    a.rateKey === b.rateKey &&
+    a.laneLimit === b.laneLimit &&
+    (a.lane == null) === (b.lane == null)
   );
 }
 
@@ -108,6 +114,7 @@ export function claimedTask(queue: string, row: TextRow): ClaimedTask {
     scheduledAt: Number(row[10]) / 1_000,
     crashes: Number(row[11]),
     expiresInMs: numberOrNull(row[12]),
+    lane: row[13] ?? null,
   };
 }
 
@@ -137,6 +144,7 @@ export function shownTask(row: TextRow): Task {
     createdAt: date(row[14]),
     startedAt: dateOrNull(row[15]),
     uniqueKey: row[16] ?? null,
+    concurrencyKey: row[21] ?? null,
     payload: JSON.parse(text(row[17])) as unknown,
     attempts: attempts.map((attempt) => ({
       ...attempt,

@@ -1,6 +1,16 @@
 import { keepEnded } from './finished-tasks.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
-import { dueAt, expired, headOf, holdsKey, later, termsOfHead } from './new-tasks.sql.js';
+import {
+  dueAt,
+  expired,
+  headOf,
+  holdsKey,
+  later,
+  termsOfHead,
+  laneColumns,
+  laneOfRow,
+  trueDue,
+} from './new-tasks.sql.js';
 import { patience } from './unique.sql.js';
 
 /**
@@ -60,9 +70,9 @@ export function taskSql(schema: string) {
         ${headOf(`, ${handedTo('(h->>7)', 'h->>0')} AS "worker_id", ${termsOfHead()}`)}${wait}
       ), stored AS (
         INSERT INTO ${task} ("id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms",
-          "scheduled_at", "expires_at", "unique_scope", "rate_key", "worker_id", "claim_seq", "attempt", "started_at")
+          ${laneColumns}, "expires_at", "unique_scope", "rate_key", "worker_id", "claim_seq", "attempt", "started_at")
         SELECT (e->>0)::uuid AS "id", e->>1 AS "unique_key", e->2, "queue", "name", "priority", "max_retries",
-          "timeout_ms", "scheduled_at", "expires_at", "unique_scope", "rate_key", "worker_id", ("worker_id" IS NOT NULL)::int,
+          "timeout_ms", ${laneOfRow}, "expires_at", "unique_scope", "rate_key", "worker_id", ("worker_id" IS NOT NULL)::int,
           ("worker_id" IS NOT NULL)::int, CASE WHEN "worker_id" IS NOT NULL THEN now() END
         FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e ${order}
         ${onConflict}
@@ -93,7 +103,7 @@ export function taskSql(schema: string) {
   const claimed = `t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries",
         t."timeout_ms", t."claim_seq", ${micros('t."created_at"')} AS "created_at",
         ${micros('t."scheduled_at"')} AS "scheduled_at", t."crashes",
-        CASE WHEN t."attempt" = 1 THEN ${millis('t."expires_at" - now()')} END AS "expires_in_ms"`;
+        CASE WHEN t."attempt" = 1 THEN ${millis('t."expires_at" - now()')} END AS "expires_in_ms", t."lane"`;
 
   /** The columns of a task that is shown, in the order of `shownTask`; a live one and a finished one alike. */
   const shown = (
@@ -101,16 +111,18 @@ export function taskSql(schema: string) {
     workerId: string,
     finishedAt: string,
     reason: string,
+    scheduledAt = `"scheduled_at"`,
   ) => `${state} AS "state", ${workerId} AS "worker_id",
-      ${finishedAt} AS "finished_at", "id", "queue", "name", "priority", ${millis('"scheduled_at"')} AS "scheduled_at",
+      ${finishedAt} AS "finished_at", "id", "queue", "name", "priority", ${millis(scheduledAt)} AS "scheduled_at",
       "claim_seq", "attempt", "retries", "crashes", "max_retries", "timeout_ms", ${millis('"created_at"')} AS "created_at",
       ${millis('"started_at"')} AS "started_at", "unique_key", "payload", "attempts",
-      ${millis('"expires_at"')} AS "expires_at", ${reason} AS "reason"`;
+      ${millis('"expires_at"')} AS "expires_at", ${reason} AS "reason", "lane"`;
   const liveRow = shown(
     `CASE WHEN "worker_id" IS NULL THEN 'ready' ELSE 'running' END`,
     '"worker_id"',
     'NULL::float8',
     'NULL::text',
+    trueDue,
   );
   const finishedRow = shown('"state"', 'NULL::uuid', millis('"finished_at"'), '"reason"');
 
@@ -355,6 +367,7 @@ export function taskSql(schema: string) {
       FROM level CROSS JOIN LATERAL (
         SELECT t."scheduled_at" FROM ${task} t
         WHERE t."queue" = $1 AND t."worker_id" IS NULL AND t."priority" = level."priority" AND t."scheduled_at" > now()
+          AND t."scheduled_at" < 'infinity'
         ORDER BY t."scheduled_at" LIMIT 1
       ) n`,
 
@@ -412,7 +425,7 @@ export function taskSql(schema: string) {
         SET "worker_id" = NULL, "crashes" = held."crashed", "attempts" = held."history"
         FROM held
         WHERE ${sameKey('t', 'held')} AND held."end" IS NULL
-        RETURNING t."id", t."queue", t."name", t."attempt", t."crashes"
+        RETURNING t."id", t."queue", t."name", t."attempt", t."crashes", t."lane"
       ), woken AS (
         ${wake('back')}
       ), buried AS (
@@ -420,9 +433,9 @@ export function taskSql(schema: string) {
       )
       SELECT r.*, told."count" FROM (SELECT woken.told + buried.told AS "count" FROM woken CROSS JOIN buried) told
       LEFT JOIN (
-        SELECT "id", "queue", "name", "attempt", "crashes", NULL AS "end" FROM back
+        SELECT "id", "queue", "name", "attempt", "crashes", NULL AS "end", "lane" FROM back
         UNION ALL
-        SELECT "id", "queue", "name", "attempt", "crashed", "end" FROM ended
+        SELECT "id", "queue", "name", "attempt", "crashed", "end", "lane" FROM ended
       ) r ON true`,
 
     /** $1 id. */
@@ -443,7 +456,8 @@ export function taskSql(schema: string) {
         RETURNING t."id"
       )
       SELECT (SELECT count(*) FROM ended)::int AS "ended",
-        (SELECT count(pg_notify(${channel}, 'c' || "id")) FROM asked)::int AS "asked"`,
+        (SELECT count(pg_notify(${channel}, 'c' || "id")) FROM asked)::int AS "asked",
+        (SELECT "name" FROM ended), (SELECT "lane" FROM ended)`,
 
     /** $1 id. Its unique key may be taken meanwhile: that is an error, and the finished row stays. It expires no more. */
     retry: `
@@ -451,16 +465,19 @@ export function taskSql(schema: string) {
         DELETE FROM ${finished} WHERE "id" = $1::uuid AND "state" IN ('failed', 'cancelled') AND ${stays} RETURNING *
       ), back AS (
         INSERT INTO ${task} ("id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
-          "created_at", "started_at", "unique_key", "unique_scope", "rate_key", "payload", "attempts")
+          "created_at", "started_at", "unique_key", "unique_scope", "rate_key", "payload", "attempts", "lane", "lane_limit",
+          "scheduled_at", "due_at")
         SELECT "id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
           "created_at", "started_at", "unique_key",
           CASE "unique_scope" WHEN 'liveExpired' THEN NULL WHEN 'waitingExpired' THEN 'waiting' ELSE "unique_scope" END,
-          "rate_key", "payload", "attempts" FROM gone
-        RETURNING "queue"
+          "rate_key", "payload", "attempts", "lane", "lane_limit",
+          CASE WHEN "lane" IS NULL THEN now() ELSE 'infinity' END, CASE WHEN "lane" IS NOT NULL THEN now() END FROM gone
+        RETURNING "queue", "name", "lane"
       ), woken AS (
         ${wake('back')}
       )
-      SELECT (SELECT count(*) FROM back)::int AS "back", (SELECT told FROM woken)::int AS "told"`,
+      SELECT (SELECT count(*) FROM back)::int AS "back", (SELECT told FROM woken)::int AS "told",
+        back."queue", back."name", back."lane" FROM (VALUES (1)) one LEFT JOIN back ON true`,
 
     /** $1 id: who holds the unique key of this finished task. */
     keyHolder: `
@@ -472,11 +489,12 @@ export function taskSql(schema: string) {
     /** $1 id. A running task is left alone. */
     remove: `
       WITH live AS (
-        DELETE FROM ${task} WHERE "id" = $1::uuid AND "worker_id" IS NULL RETURNING 1
+        DELETE FROM ${task} WHERE "id" = $1::uuid AND "worker_id" IS NULL RETURNING "queue", "name", "lane"
       ), past AS (
         DELETE FROM ${finished} WHERE "id" = $1::uuid AND ${stays} RETURNING 1
       )
-      SELECT ((SELECT count(*) FROM live) + (SELECT count(*) FROM past))::int AS "removed"`,
+      SELECT ((SELECT count(*) FROM live) + (SELECT count(*) FROM past))::int AS "removed",
+        live."queue", live."name", live."lane" FROM (VALUES (1)) one LEFT JOIN live ON true`,
 
     /** $1 queue. */
     pause: `

@@ -1,6 +1,8 @@
 import type { ClientConfig } from 'pg';
 import type { DataSource } from 'typeorm';
 import { delay } from '../engine/delay.js';
+import { type Lane, lanesOf } from '../engine/lane.js';
+import type { LaneStore } from '../engine/lane-store.js';
 import { cursorAfter, readPage } from '../engine/page-cursor.js';
 import type { ControlStore } from '../engine/control-store.js';
 import type { LimitedClaim } from '../engine/limits.js';
@@ -39,6 +41,7 @@ import { Database, type Run, type Statement } from './database.js';
 import { expirySql } from './expiry.sql.js';
 import { HotTableVacuum } from './hot-table.vacuum.js';
 import { defaultSchema } from './identifiers.js';
+import { laneSql } from './lane.sql.js';
 import { migrate, type MigrationMode } from './migrate.js';
 import { isRefusal, isTransient, isUniqueViolation } from './postgres-errors.js';
 import { PostgresLease } from './postgres-lease.js';
@@ -50,6 +53,7 @@ import { scheduleSql } from './schedule.sql.js';
 import { taskSql } from './task.sql.js';
 import type { TextRow } from './text-query.js';
 import { TypeOrmControlStore } from './typeorm-control-store.js';
+import { TypeOrmLaneStore } from './typeorm-lane-store.js';
 import { type Transaction, TypeOrmScheduleStore } from './typeorm-schedule-store.js';
 import { uniqueSql } from './unique.sql.js';
 import { TypeOrmUpkeep } from './typeorm-upkeep.js';
@@ -89,6 +93,8 @@ export class TypeOrmTaskStore extends TaskStore {
   readonly schedules: ScheduleStore;
   readonly transactions: AttemptTransactions;
   readonly control: ControlStore;
+  readonly lanes: LaneStore & Pick<TypeOrmLaneStore, 'tryToAdmit'>;
+  private readonly listeners = new Set<(hint: StoreHint) => void>();
   private readonly looks = new Permits(connectionsForLooks);
   private opened = false;
   private readonly openRun: Run = (statement, values) =>
@@ -100,10 +106,20 @@ export class TypeOrmTaskStore extends TaskStore {
     this.statements = namedStatements(this.schema);
     const postgres = engineOptions(options.connection, this.schema);
     this.database = new Database(postgres);
-    this.producer = new Producer(this.database, this.statements);
+    this.lanes = new TypeOrmLaneStore(this.statements, this.openRun, (queue, inMs) => this.admitted(queue, inMs));
+    this.producer = new Producer(this.database, this.statements, (lanes) => this.lanes.tryToAdmit(lanes));
     this.claimer = new Claimer(this.openRun, this.statements);
-    const transaction: Transaction = (work) =>
-      this.database.transaction((run) => work(run, (tasks) => this.producer.enqueueBy(run, tasks)));
+    const transaction: Transaction = async (work) => {
+      const lanes: Lane[] = [];
+      const result = await this.database.transaction((run) =>
+        work(run, async (tasks) => {
+          await this.producer.enqueueBy(run, tasks);
+          lanes.push(...lanesOf(tasks));
+        }),
+      );
+      await this.lanes.tryToAdmit(lanes);
+      return result;
+    };
     this.schedules = new TypeOrmScheduleStore(this.statements, this.openRun, transaction);
     this.upkeep = new TypeOrmUpkeep(
       this.statements,
@@ -231,6 +247,7 @@ export class TypeOrmTaskStore extends TaskStore {
     for (let found = rescueLimit; found === rescueLimit;) {
       const rows = await this.run('rescue', [leaseMs, maxCrashes, keepJson(keepFailedMs), rescueLimit]);
       // What somebody wanted cancelled ends so, and is no longer anybody's to rescue. No row at all has no id.
+      await this.lanes.tryToAdmit(lanesOf(rows.map(([, queue, name, , , , lane]) => keyed(queue, name, lane))));
       rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));
       found = rows.length;
     }
@@ -244,6 +261,7 @@ export class TypeOrmTaskStore extends TaskStore {
       const rows = await this.run('expire', [keepJson(keepCancelledMs), expireLimit]);
       const ended = rows.filter(([, , id]) => id !== null);
       expired.push(...ended.map(([, , id, queue, name]) => ({ id: text(id), queue: text(queue), name: text(name) })));
+      await this.lanes.tryToAdmit(lanesOf(ended.map(([, , , queue, name, lane]) => keyed(queue, name, lane))));
       const [nextInMs, forgotten] = rows[0] ?? [];
       if (ended.length === expireLimit || Number(forgotten) === expireLimit) continue;
       return { expired, nextInMs: nextInMs == null ? null : Number(nextInMs) };
@@ -255,13 +273,31 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   async listen(listener: (hint: StoreHint) => void): Promise<Listening> {
+    // An object of its own: the same function may listen twice.
+    const heard = (hint: StoreHint) => listener(hint);
+    this.listeners.add(heard);
+    const unlisten = () => void this.listeners.delete(heard);
     if (this.database.behindPooler) {
       listener({ kind: 'deaf', reason: 'a transaction pooler passes on no NOTIFY' });
-      return { live: false, stop: async () => {} };
+      return { live: false, stop: async () => unlisten() };
     }
     const notifier = new PostgresNotifier(this.connectionConfig(), this.statements.listen.text, listener);
     await notifier.start();
-    return notifier;
+    return {
+      get live() {
+        return notifier.live;
+      },
+      stop: () => {
+        unlisten();
+        return notifier.stop();
+      },
+    };
+  }
+
+  /** Tasks got their place: this process need not wait for its own NOTIFY. */
+  private admitted(queue: string, inMs: number): void {
+    for (const listener of this.listeners) listener({ kind: 'wake', queue, inMs });
+    this.producer.tell(queue, inMs);
   }
 
   async find(id: string): Promise<Task | null> {
@@ -300,7 +336,10 @@ export class TypeOrmTaskStore extends TaskStore {
     if (!found) return 'notLive';
     const queue = text(found[0]);
     const [row] = await this.run('cancel', [id, queue, keepValue(keepMs(queue))]);
-    if (Number(row?.[0]) > 0) return 'cancelled';
+    if (Number(row?.[0]) > 0) {
+      await this.lanes.tryToAdmit(lanesOf([keyed(queue, row?.[2], row?.[3])]));
+      return 'cancelled';
+    }
     return Number(row?.[1]) > 0 ? 'requested' : 'notLive';
   }
 
@@ -308,6 +347,7 @@ export class TypeOrmTaskStore extends TaskStore {
     if (!isUuid(id)) return false;
     try {
       const [row] = await this.run('retry', [id]);
+      await this.lanes.tryToAdmit(lanesOf([keyed(row?.[2], row?.[3], row?.[4])]));
       return Number(row?.[0]) > 0;
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
@@ -319,6 +359,7 @@ export class TypeOrmTaskStore extends TaskStore {
   async remove(id: string): Promise<boolean> {
     if (!isUuid(id)) return false;
     const [row] = await this.run('remove', [id]);
+    await this.lanes.tryToAdmit(lanesOf([keyed(row?.[1], row?.[2], row?.[3])]));
     return Number(row?.[0]) > 0;
   }
 
@@ -380,6 +421,7 @@ function namedStatements(schema: string) {
     ...expirySql(schema),
     ...upkeepSql(schema),
     ...controlSql(schema),
+    ...laneSql(schema),
     listNewestFirst: list('DESC'),
     listOldestFirst: list('ASC'),
     renewLeaseHere: `${sql.renewLease} RETURNING 1`,
@@ -421,6 +463,11 @@ function byStatement(settlements: readonly Settlement[]): Map<ReturnType<typeof 
 /** For how long tasks stay, by queue. */
 function keepJson(keepMs: ReadonlyMap<string, number | null>): string {
   return JSON.stringify(Object.fromEntries([...keepMs].map(([queue, ms]) => [queue, keepValue(ms)])));
+}
+
+/** What is known of the lane of a row. */
+function keyed(...[queue, name, lane]: (string | null | undefined)[]) {
+  return { queue: text(queue), name: text(name), lane: lane ?? null };
 }
 
 function rescuedTask([id, queue, name, attempt, crashes, end]: TextRow): RescuedTask {

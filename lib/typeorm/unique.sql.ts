@@ -1,5 +1,5 @@
 import { channelOf, quoteSchema } from './identifiers.js';
-import { expired, headOf, holdsKey, termsOfHead } from './new-tasks.sql.js';
+import { expired, headOf, holdsKey, laneOfRow, termsOfHead } from './new-tasks.sql.js';
 
 /** How long one try of a unique enqueue waits for the transaction that holds its key, in milliseconds. */
 export const patience = ` WHERE set_config('lock_timeout', '200', true) IS NOT NULL`;
@@ -18,7 +18,7 @@ export function uniqueSql(schema: string) {
   const window = `${s}."unique_window"`;
   const clock = 'clock_timestamp()';
   const columns = `"id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at",
-          "expires_at", "unique_scope", "rate_key"`;
+          "expires_at", "unique_scope", "rate_key", "lane", "lane_limit", "due_at"`;
   const input = (wait: string) => `
       WITH head AS MATERIALIZED (${headOf(
         `, ${termsOfHead(clock)}, (h->>10)::float8 AS "window_ms", (h->>11)::boolean AS "replace",
@@ -26,7 +26,8 @@ export function uniqueSql(schema: string) {
         clock,
       )}${wait}
       ), input AS MATERIALIZED (
-        SELECT (e->>0)::uuid AS "id", e->>1 AS "unique_key", e->2 AS "payload", head.*
+        SELECT (e->>0)::uuid AS "id", e->>1 AS "unique_key", e->2 AS "payload", "queue", "name", "priority",
+          "max_retries", "timeout_ms", "expires_at", "unique_scope", "rate_key", "window_ms", "replace", "moves_due", ${laneOfRow}
         FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e
         ORDER BY "unique_key"
       )`;
@@ -35,11 +36,14 @@ export function uniqueSql(schema: string) {
           AND ${t}."unique_key" = ${i}."unique_key"`;
   const notStarted = `t."worker_id" IS NULL AND t."attempt" = 0
           AND (t."expires_at" IS NULL OR t."expires_at" > clock_timestamp())`;
-  /** What a holder gets of the new task `n`. */
-  const replacement = (n: string, movesDue: string) => `"payload" = ${n}."payload", "priority" = ${n}."priority",
+  const due = (n: string, movesDue: string) =>
+    `CASE WHEN ${movesDue} THEN coalesce(${n}."due_at", ${n}."scheduled_at") ELSE coalesce(t."due_at", t."scheduled_at") END`;
+  /** What a holder gets of the new task `n`. With a concurrency key it is parked anew, since that may be another one. */
+  const replacement = (n: string, movesDue: string) => `"lane" = ${n}."lane", "lane_limit" = ${n}."lane_limit",
+          "due_at" = CASE WHEN ${n}."lane" IS NOT NULL THEN ${due(n, movesDue)} END, "payload" = ${n}."payload", "priority" = ${n}."priority",
           "max_retries" = ${n}."max_retries", "timeout_ms" = ${n}."timeout_ms", "expires_at" = ${n}."expires_at",
           "rate_key" = ${n}."rate_key",
-          "scheduled_at" = CASE WHEN ${movesDue} THEN ${n}."scheduled_at" ELSE t."scheduled_at" END`;
+          "scheduled_at" = CASE WHEN ${n}."lane" IS NULL THEN ${due(n, movesDue)} ELSE 'infinity' END`;
 
   /**
    * By task_unique. A holder that has started is left alone and not even locked, as far as this statement can see: its

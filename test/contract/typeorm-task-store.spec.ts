@@ -33,11 +33,9 @@ describeTaskStore('TypeOrmTaskStore', async () => {
     async passTime(queue, ms) {
       // What is due stays where it is in the order of claims, as it would if the clock went on.
       const ago = `make_interval(secs => $2::float8 / 1000)`;
-      await client.query(
-        `UPDATE ${schema}.task SET scheduled_at = scheduled_at - ${ago} WHERE queue = $1 AND scheduled_at > now()`,
-        [queue, ms],
-      );
       for (const move of [
+        `task SET scheduled_at = scheduled_at - ${ago} WHERE queue = $1 AND scheduled_at > now()`,
+        `task SET due_at = due_at - ${ago} WHERE queue = $1 AND due_at > now()`,
         `worker SET lease_until = lease_until - ${ago} WHERE queues ? $1`,
         `task SET expires_at = expires_at - ${ago} WHERE queue = $1`,
         `unique_window SET until = until - ${ago} WHERE queue = $1`,

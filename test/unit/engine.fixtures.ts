@@ -21,6 +21,7 @@ export function claimedTask(fields: Partial<ClaimedTask> = {}): ClaimedTask {
     claimSeq: 1,
     createdAt: 0,
     scheduledAt: 0,
+    lane: null,
     ...fields,
   };
 }

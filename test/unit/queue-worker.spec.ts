@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Backoff } from '../../lib/engine/backoff.js';
 import type { CurrentTask } from '../../lib/engine/current-task.js';
+import { LaneKeeper } from '../../lib/engine/lane-keeper.js';
 import { QueueWorker, type QueueWorkerContext } from '../../lib/engine/queue-worker.js';
 import { Settler, type Settling, type Verdict } from '../../lib/engine/settler.js';
 import { Suspects } from '../../lib/engine/suspects.js';
@@ -52,6 +53,7 @@ async function setUp(
     hinted: () => false,
     starting,
     suspects: new Suspects(0, () => {}),
+    lanes: new LaneKeeper(store, hourMs, (doing) => failures.push(doing)),
     answered: () => {},
     failed: (doing, error) => failures.push(`${doing}: ${String(error)}`),
     ...context,

@@ -113,6 +113,7 @@ describe('a row', () => {
       scheduledAt: integer,
       crashes: integer,
       expiresInMs: nullable(integer),
+      lane: nullable(text),
     });
     fc.assert(
       fc.property(text, fields, (queue, task) => {
@@ -131,6 +132,7 @@ describe('a row', () => {
             scheduledAt * 1_000,
             task.crashes,
             task.expiresInMs,
+            task.lane,
           ),
         ];
         expect(claimedTask(queue, row)).toEqual({ ...task, queue });
@@ -155,6 +157,7 @@ describe('a row', () => {
       payload,
       priority: fc.integer({ min: -32_768, max: 32_767 }),
       uniqueKey: nullable(text),
+      concurrencyKey: nullable(text),
       attempt: integer,
       retries: integer,
       maxRetries: nullable(integer),
@@ -183,7 +186,7 @@ describe('a row', () => {
           ...columns(task.timeoutMs, task.createdAt, task.startedAt, task.uniqueKey),
           JSON.stringify(task.payload),
           JSON.stringify(attempts),
-          ...columns(task.expiresAt, task.reason),
+          ...columns(task.expiresAt, task.reason, task.concurrencyKey),
         ];
         expect(shownTask(row)).toEqual(task);
       }),

@@ -1,6 +1,7 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { defaultSchema, quoteSchema } from '../identifiers.js';
 import { readSchemaVersion } from '../schema-version.js';
+import { admitLanes, laneLocks } from './admit-lanes.function.js';
 import { createClaimLimited, dropClaimLimited } from './claim-limited.function.js';
 import { createDeclareLimits, dropDeclareLimits } from './declare-limits.function.js';
 
@@ -20,6 +21,7 @@ import { createDeclareLimits, dropDeclareLimits } from './declare-limits.functio
  * - `rate_bucket` holds what was taken from each bucket of tokens, and when.
  * - `upkeep` holds who does the work that is done once a day.
  * - `unique_window` holds the unique keys that are held for a time, whatever becomes of their tasks.
+ * - `paused_lane` holds the concurrency keys that are paused, `lane_lock` the locks of admission; `admit_lanes` is that.
  * - `schedule` holds schedules, those that classes declare and those that were made at run time, each with its next tick.
  *
  * Primary and unique keys carry the queue, so that the tables can be distributed by it.
@@ -59,6 +61,9 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "unique_key" text,
           "unique_scope" text,
           "rate_key" text,
+          "lane" text,
+          "lane_limit" integer,
+          "due_at" timestamptz,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL DEFAULT '[]',
           CONSTRAINT "task_pkey" PRIMARY KEY ("id", "queue")
@@ -82,6 +87,17 @@ export function createBackie(schema: string): new () => MigrationInterface {
       await runner.query(`
         CREATE INDEX "task_expiry" ON ${s}."task" ("expires_at")
         WHERE "worker_id" IS NULL AND "attempt" = 0 AND "expires_at" IS NOT NULL`);
+      await runner.query(
+        `COMMENT ON COLUMN ${s}."task"."due_at" IS ` +
+          `'Set while the task is parked in its lane, its scheduled_at being infinity: when it is due'`,
+      );
+      await runner.query(`
+        CREATE INDEX "task_parked" ON ${s}."task"
+          ("queue", "name", "lane", least("claim_seq", 1) DESC, "priority" DESC, "due_at", "id")
+        WHERE "due_at" IS NOT NULL`);
+      await runner.query(`
+        CREATE INDEX "task_admitted" ON ${s}."task" ("queue", "name", "lane")
+        WHERE "lane" IS NOT NULL AND "due_at" IS NULL`);
       // A queue's table turns over completely: by the default 20 % of a large table, autovacuum would come far too late.
       await runner.query(`
         ALTER TABLE ${s}."task" SET (
@@ -111,6 +127,8 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "unique_key" text,
           "unique_scope" text,
           "rate_key" text,
+          "lane" text,
+          "lane_limit" integer,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL,
           CONSTRAINT "finished_task_pkey" PRIMARY KEY ("id", "queue", "kept_until"),
@@ -200,6 +218,21 @@ export function createBackie(schema: string): new () => MigrationInterface {
         )`);
       await runner.query(`CREATE INDEX "unique_window_over" ON ${s}."unique_window" ("until")`);
       await runner.query(`
+        CREATE TABLE ${s}."paused_lane" (
+          "queue" text NOT NULL,
+          "name" text NOT NULL,
+          "lane" text NOT NULL,
+          "paused_at" timestamptz NOT NULL DEFAULT now(),
+          CONSTRAINT "paused_lane_pkey" PRIMARY KEY ("queue", "name", "lane")
+        )`);
+      await runner.query(`
+        CREATE TABLE ${s}."lane_lock" (
+          "bucket" integer NOT NULL,
+          CONSTRAINT "lane_lock_pkey" PRIMARY KEY ("bucket")
+        )`);
+      await runner.query(`INSERT INTO ${s}."lane_lock" SELECT generate_series(0, ${laneLocks - 1})`);
+      await runner.query(admitLanes(s));
+      await runner.query(`
         CREATE TABLE ${s}."schedule" (
           "name" text NOT NULL,
           "task" text NOT NULL,
@@ -227,11 +260,14 @@ export function createBackie(schema: string): new () => MigrationInterface {
     async down(runner: QueryRunner): Promise<void> {
       await runner.query(dropClaimLimited(schema));
       await runner.query(dropDeclareLimits(schema));
+      await runner.query(`DROP FUNCTION ${s}."admit_lanes"`);
       for (const table of [
         'upkeep',
         'schedule',
         'rate_bucket',
         'task_setting',
+        'lane_lock',
+        'paused_lane',
         'unique_window',
         'queue',
         'worker',
