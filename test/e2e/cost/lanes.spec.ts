@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
+import { beforeAll, expect, it } from 'vitest';
+// The statements are nobody's API: they are explained here as they were built.
+import { laneSql } from '../../../dist/typeorm/lane.sql.js';
+import { taskSql } from '../../../dist/typeorm/task.sql.js';
+import { shared } from '../../support/app.js';
+import { buffersOf, explain, explainAndRollBack, nodesOf } from '../../support/explain.js';
+import { connected, ownServer } from '../../support/own-server.js';
+import { sentStatements } from '../../support/sent-statements.js';
+
+/** What tasks cost that wait for their concurrency key: by what statements read, never by how long they take. */
+const parked = 100_000;
+const workerId = randomUUID();
+const claim = [workerId, 'default', ['work'], 10, 10, null, null, null, 2 ** 31 - 1];
+
+const server = shared(async () => {
+  const { url, client } = await ownServer({ synchronous_commit: 'off' });
+  const sent = sentStatements([client]);
+  const store = new TypeOrmTaskStore({ connection: url });
+  await store.open();
+  await store.counts();
+  // A session that is set as the engine sets its own.
+  const settings = sent.all.find(({ text }) => text.includes('set_config'))!;
+  await store.close();
+  const engine = await connected(url);
+  const { rows } = await engine.query<{ pid: number }>(`SELECT pg_backend_pid() AS pid`);
+  await engine.query(settings.text, [rows[0].pid, ...settings.values.slice(1)]);
+  return { client, engine };
+});
+
+/** Parked tasks of a key, whose only place is held by one that runs. */
+async function block(key: string, count: number): Promise<void> {
+  const { client } = server();
+  const columns = 'id, queue, name, payload, lane, lane_limit, scheduled_at, due_at, worker_id, claim_seq';
+  await client.query(
+    `INSERT INTO backie.task (${columns}) VALUES (gen_random_uuid(), 'default', 'work', '{}', $1, 1, now(), NULL, $2, 1)`,
+    [key, randomUUID()],
+  );
+  await client.query(
+    `INSERT INTO backie.task (${columns})
+     SELECT gen_random_uuid(), 'default', 'work', '{}', $1, 1, 'infinity', now() - i * interval '1 ms', NULL, 0
+     FROM generate_series(1, $2::int) i`,
+    [key, count],
+  );
+}
+
+beforeAll(async () => {
+  const { client, engine } = server();
+  await client.query(
+    `INSERT INTO backie.worker (id, host, pid, version, queues, lease_until)
+     VALUES ($1, 'here', 1, '1', '[]', now() + interval '1 hour')`,
+    [workerId],
+  );
+  await client.query(
+    `INSERT INTO backie.task (id, queue, name, payload, lane, lane_limit, scheduled_at)
+     SELECT gen_random_uuid(), 'default', 'work', '{}', 'free ' || i, 1, now() FROM generate_series(1, 100) i`,
+  );
+  await client.query('VACUUM ANALYZE backie.task');
+  await engine.query(`PREPARE claim AS ${taskSql('backie').claim}`);
+  await engine.query(`PREPARE sweep AS ${laneSql('backie').laneSweep}`);
+  await engine.query(`PREPARE admit AS ${laneSql('backie').laneAdmit}`);
+});
+
+it('lets a claim read no more behind 100,000 tasks of a blocked key than without them', async () => {
+  const { engine } = server();
+  const before = buffersOf(await explainAndRollBack(engine, 'claim', claim));
+  await block('blocked', parked);
+  const behind = buffersOf(await explainAndRollBack(engine, 'claim', claim));
+  expect(behind).toBeLessThanOrEqual(before * 2);
+  // Before it had its statistics, and after.
+  await server().client.query('ANALYZE backie.task');
+  expect(buffersOf(await explainAndRollBack(engine, 'claim', claim))).toBeLessThanOrEqual(before * 2);
+});
+
+it('admits to a blocked key, to another one and behind 100,000 of its own by a handful of reads', async () => {
+  const { client, engine } = server();
+  const admit = async (key: string) =>
+    buffersOf(await explainAndRollBack(engine, 'admit', [['default'], ['work'], [key]]));
+  // The first use of the function in a session makes its plans.
+  await admit('blocked');
+  expect(await admit('blocked')).toBeLessThanOrEqual(60);
+  await block('small', 2);
+  expect(await admit('small')).toBeLessThanOrEqual(60);
+  await client.query(`DELETE FROM backie.task WHERE lane IN ('small', 'blocked') AND worker_id IS NOT NULL`);
+  expect(await admit('small')).toBeLessThanOrEqual(120);
+  expect(await admit('blocked')).toBeLessThanOrEqual(120);
+});
+
+it('sweeps from lane to lane by the index, whatever waits in each', async () => {
+  const plan = await explain(server().engine, 'sweep', ['', '', '', 1_000]);
+  const scans = nodesOf(plan).filter((node) => node['Relation Name'] === 'task');
+  expect(new Set(scans.map((node) => node['Index Name']))).toEqual(new Set(['task_parked', 'task_admitted']));
+  expect(buffersOf(await explainAndRollBack(server().engine, 'sweep', ['', '', '', 1_000]))).toBeLessThanOrEqual(60);
+});
