@@ -1,4 +1,4 @@
-import type { CatchUp } from '../engine/schedule.js';
+import type { CatchUp, Schedule } from '../engine/schedule.js';
 
 /** When a schedule ticks. */
 export interface ScheduleTimes {
@@ -34,21 +34,8 @@ export interface ScheduleOptions<Payload = Record<string, unknown>> extends Sche
 }
 
 /** A schedule as `TaskQueue.schedules` shows it. */
-export interface ScheduleInfo {
-  readonly name: string;
-  /** The name of the task that each tick enqueues. */
-  readonly task: string;
-  readonly queue: string;
-  readonly cron: string;
-  readonly timeZone: string;
-  readonly catchUp: CatchUp;
+export interface ScheduleInfo extends Omit<Schedule, 'revision' | 'payload' | 'nextAt' | 'lastAt'> {
   readonly payload: Record<string, unknown>;
-  readonly priority: number;
-  readonly maxRetries: number | null;
-  readonly timeoutMs: number | null;
-  /** True: a decorated class declares it. False: `TaskQueue.schedule` made it. */
-  readonly declared: boolean;
-  readonly paused: boolean;
   /** The next tick; null when there will be none. */
   readonly nextAt: Date | null;
   /** The latest tick that enqueued a task. */
