@@ -329,12 +329,10 @@ export class QueueWorker {
   private async restMs(emptyClaims: number): Promise<number> {
     const { pollIntervalMs, name } = this.queue;
     const lookAgainMs = Math.min(this.suspectsWait ? suspectsEveryMs : Infinity, this.gate.lookAgainMs);
+    // Tasks that were sent on fall due when there is a token for them.
+    if (this.gate.limited) this.wakeAtLimit(await this.context.store.nextDueMs(name));
     if (lookAgainMs !== Infinity) return Math.min(pollIntervalMs, lookAgainMs);
-    if (this.gate.limited) {
-      // Tasks that were sent on fall due when there is a token for them.
-      this.wakeAtLimit(await this.context.store.nextDueMs(name));
-      return pollIntervalMs;
-    }
+    if (this.gate.limited) return pollIntervalMs;
     if (emptyClaims < 2 || !this.context.hinted()) return pollIntervalMs;
     const dueInMs = await this.context.store.nextDueMs(name);
     return Math.min(pollIntervalMs * Math.min(emptyClaims, idleIntervals), dueInMs ?? Infinity);

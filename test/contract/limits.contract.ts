@@ -255,6 +255,24 @@ export function describeLimits(name: string, create: () => Promise<LimitedStoreU
         expect(await claimed(10, [work(), 'other'])).toEqual([other]);
       });
 
+      it('is never exceeded by claims at once from several queues', async () => {
+        const queuesOfIt = Array.from({ length: 6 }, (_, i) => `${queue}-${i}`);
+        for (let round = 0; round < 5; round++) {
+          const shared = `${work()}-${round}`;
+          await rate({ max: 6, perMs: hourMs }, shared);
+          for (const each of queuesOfIt) {
+            await store.enqueue(Array.from({ length: 3 }, () => newTask({ queue: each, name: shared })));
+          }
+          // The bucket is there: what is new to all waits for whoever stores it first.
+          await add(1, { name: shared });
+          expect(await claimed(1, [shared])).toHaveLength(1);
+          const claims = await Promise.all(
+            queuesOfIt.map((each) => store.claimLimited({ ...request(3, [shared]), queue: each })),
+          );
+          expect(claims.flatMap(({ tasks }) => tasks)).toHaveLength(5);
+        }
+      });
+
       it('holds for each key by itself', async () => {
         await rate({ max: 1, perMs: 60_000 });
         const [a1, , b1, none] = [

@@ -152,17 +152,20 @@ it('starts a waiting task as soon as the one before it has ended, not at the nex
 
 it('starts a task as soon as there is a token for it, not at the next poll', async () => {
   const never = { pollIntervalMs: 3_600_000 };
-  const rateLimit = { max: 2, perMs: 100 };
+  // Twenty windows: a second, or twenty if each waited for a look that comes every second.
+  const rateLimit = { max: 2, perMs: 50 };
   const OfQueue = taskOf('of-queue', () => {}, { queue: 'rated' });
   const OfTask = taskOf('of-task', () => {}, { rateLimit });
   const { tasks, events } = await bootApp([OfQueue, OfTask], {
     defaults: never,
     queues: [{ name: 'rated', rateLimit }],
   });
-  const done = next(events, 'done', 20);
-  await tasks.enqueueMany(OfQueue, Array.from({ length: 10 }));
-  await tasks.enqueueMany(OfTask, Array.from({ length: 10 }));
+  const done = next(events, 'done', 80);
+  const startedAt = performance.now();
+  await tasks.enqueueMany(OfQueue, Array.from({ length: 40 }));
+  await tasks.enqueueMany(OfTask, Array.from({ length: 40 }));
   await done;
+  expect(performance.now() - startedAt).toBeLessThan(10_000);
 });
 
 it('makes the key of a rate limit from the payload', async () => {
