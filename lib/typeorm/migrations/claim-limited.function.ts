@@ -7,6 +7,12 @@ const slices = 64;
 /** A task is sent on by one window or by this: when a deployment raises a limit, none should be found hours away. */
 const longestLine = `interval '10 minutes'`;
 
+/** As the engine's own sessions are set, which those behind a pooler are not. */
+const settings = ['seqscan', 'bitmapscan', 'hashjoin', 'mergejoin']
+  .map((way) => `SET enable_${way} = off`)
+  .concat('SET plan_cache_mode = force_generic_plan', 'SET jit = off')
+  .join(' ');
+
 /**
  * The claim of queues that are limited, as a function: all of it is one statement of its client, so that none that is
  * stopped or killed in the middle of it keeps the queue's lock. It is VOLATILE, so that each of its statements sees what
@@ -72,6 +78,11 @@ export function createClaimLimited(schema: string): string {
       v_chosen uuid[];
       v_sent_on timestamptz;
     BEGIN
+      IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'Limits need transactions that are READ COMMITTED, but they are % here.',
+          upper(current_setting('transaction_isolation'))
+          USING HINT = 'ALTER ROLE … SET default_transaction_isolation TO ''read committed''';
+      END IF;
       PERFORM FROM ${s}."worker" w WHERE w."id" = p_worker AND w."lease_until" > clock_timestamp();
       IF NOT FOUND THEN RETURN; END IF;
 
@@ -230,7 +241,8 @@ export function createClaimLimited(schema: string): string {
   return `
     CREATE FUNCTION ${s}."claim_limited"(
       p_worker uuid, p_queue text, p_names text[], p_limit integer, p_crashes integer, p_suspect boolean
-    ) RETURNS TABLE ("in_ms" float8, "claimed" ${task}) LANGUAGE plpgsql VOLATILE AS '${body.replaceAll("'", "''")}'`;
+    ) RETURNS TABLE ("in_ms" float8, "claimed" ${task}) LANGUAGE plpgsql VOLATILE ${settings}
+    AS '${body.replaceAll("'", "''")}'`;
 }
 
 export function dropClaimLimited(schema: string): string {

@@ -1,6 +1,6 @@
 import { type LimitChanges, InvalidOptionsError, type TaskQueue } from 'nestjs-backie';
 import { describe, expect, it } from 'vitest';
-import { bootApp, next } from '../../support/app.js';
+import { bootApp, next, sql } from '../../support/app.js';
 import { deferred, found, taskOf, until } from '../../support/tasks.js';
 import {
   bookedSchema,
@@ -179,6 +179,13 @@ it('makes the key of a rate limit from the payload', async () => {
   await tasks.enqueue(Keyed, { key: 'a' }, { rateKey: 'c' });
   expect((await done).map(({ id }) => id)).toContain(a.id);
   expect(await found(tasks, again.id)).toMatchObject({ state: 'ready', attempt: 0 });
+});
+
+it('refuses to claim in a transaction that would not see what others have claimed', async () => {
+  const { schema } = await bootApp([], { workers: false });
+  const claim = `SELECT FROM "${schema}".claim_limited(gen_random_uuid(), 'mail', '{work}', 1, 3, false)`;
+  await expect(sql(`BEGIN ISOLATION LEVEL REPEATABLE READ; ${claim}`)).rejects.toThrow(/READ COMMITTED/);
+  await sql(claim);
 });
 
 describe('bad input is refused and changes nothing:', () => {

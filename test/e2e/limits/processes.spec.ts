@@ -24,15 +24,24 @@ async function boot(limits: Partial<LimitedAppOptions>) {
   return { schema, tasks, workers };
 }
 
-/** Kills the process that has just begun to run a task. */
+/** Kills a process that runs a task. */
 async function killOne(schema: string, workers: readonly LimitedProcess[], after: number): Promise<number> {
-  const runs = await until(
-    () => runsOf(schema),
-    (seen) => seen.length >= after && seen.some(({ ended }) => ended === Infinity),
-  );
-  const { pid } = runs.findLast(({ ended }) => ended === Infinity)!;
-  await workers.find(({ child }) => child.pid === pid)!.kill();
-  return pid;
+  for (;;) {
+    const runs = await until(
+      () => runsOf(schema),
+      (seen) => seen.length >= after && seen.some(({ ended }) => ended === Infinity),
+    );
+    const { id, pid } = runs.findLast(({ ended }) => ended === Infinity)!;
+    const worker = workers.find(({ child }) => child.pid === pid)!;
+    worker.child.kill('SIGSTOP');
+    // It may have gone on between the look and the signal.
+    const still = (await runsOf(schema)).some((run) => run.id === id && run.ended === Infinity);
+    if (still) {
+      await worker.kill();
+      return pid;
+    }
+    worker.child.kill('SIGCONT');
+  }
 }
 
 it('never runs more at once than globalConcurrency allows, in four processes of which one is killed', async () => {
