@@ -331,6 +331,56 @@ export function describeLaneStore(name: string, create: () => Promise<TaskStoreU
       });
     });
 
+    describe('a task that is replaced or expires', () => {
+      const unique = { scope: 'waiting', windowMs: null, replace: true, movesDue: false } as const;
+
+      it('keeps its turn when it is replaced while it is parked', async () => {
+        const [first] = await add(keyed());
+        const parked = await addOne({ uniqueKey: 'u', unique });
+        const last = await addOne();
+        const again = keyed({ uniqueKey: 'u', unique, payload: '2' });
+        expect(await store.enqueue([again])).toMatchObject([{ id: parked, duplicate: true, replaced: true }]);
+        expect(await store.find(parked)).toMatchObject({ payload: 2, concurrencyKey: 'a' });
+        expect(await drain()).toEqual([first, parked, last]);
+      });
+
+      it('still has no more than its place when it is replaced while it could start', async () => {
+        const [first] = await add(keyed({ uniqueKey: 'u', unique }));
+        const second = await addOne();
+        await store.enqueue([keyed({ uniqueKey: 'u', unique, payload: '2' })]);
+        expect(await claimIds()).toEqual([first]);
+        expect(await store.find(second)).toMatchObject({ state: 'ready' });
+      });
+
+      it('goes over to another key, or to none, and leaves its place', async () => {
+        const [first] = await add(keyed({ uniqueKey: 'u', unique }));
+        const second = await addOne();
+        await store.enqueue([keyed({ uniqueKey: 'u', unique, lane: 'b' })]);
+        await store.lanes.sweep();
+        expect((await claimIds()).toSorted()).toEqual([first, second].toSorted());
+        const parked = keyed({ uniqueKey: 'v', unique });
+        const plain = newTask({ queue, uniqueKey: 'v', unique });
+        await store.enqueue([parked]);
+        await store.enqueue([plain]);
+        expect(await store.find(parked.id)).toMatchObject({ concurrencyKey: null });
+        expect(await claimIds()).toEqual([parked.id]);
+      });
+
+      it('is stored with its key when it holds a unique key for a window', async () => {
+        const window = { scope: 'window', windowMs: hourMs, replace: false, movesDue: false } as const;
+        const ids = await add(keyed(), keyed({ uniqueKey: 'w', unique: window }));
+        expect(await drain()).toEqual(ids);
+      });
+
+      it('gives its place free when it expires', async () => {
+        const expiring = await addOne({ expiresInMs: 0 });
+        const second = await addOne();
+        await store.expire({ keepCancelledMs: new Map() });
+        expect(await store.find(expiring)).toMatchObject({ state: 'cancelled', reason: 'expired' });
+        expect(await claimIds()).toEqual([second]);
+      });
+    });
+
     describe('admission', () => {
       it('wakes the workers of the queue', async () => {
         const ids = await add(keyed(), keyed());

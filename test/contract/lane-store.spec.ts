@@ -2,9 +2,9 @@ import { MemoryTaskStore } from 'nestjs-backie';
 import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
-import { afterAll, beforeAll, inject } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { describeLaneStore } from './lane-store.contract.js';
-import { mortal } from './task-store.fixtures.js';
+import { leaseOf, mortal, newTask } from './task-store.fixtures.js';
 
 describeLaneStore('the concurrency keys of MemoryTaskStore', async () => {
   let aheadMs = 0;
@@ -54,4 +54,68 @@ describeLaneStore('the concurrency keys of TypeOrmTaskStore', async () => {
     dispose: () => store.close(),
     racing: true,
   };
+});
+
+describe('admission in PostgreSQL', () => {
+  /** Three tasks that are parked though their lane is free, and how to admit to it on the test's own connection. */
+  async function setUp(queue: string, laneLimit = 1) {
+    const store = new TypeOrmTaskStore({ connection, schema });
+    await store.open();
+    const lane = { queue, name: 'work', key: 'a' };
+    await store.lanes.pause(lane);
+    const tasks = Array.from({ length: 3 }, () => newTask({ queue, lane: 'a', laneLimit }));
+    await store.enqueue(tasks);
+    await client.query(`DELETE FROM ${schema}.paused_lane`);
+    const { workerId } = await leaseOf(store, [queue]);
+    const admitHere = () =>
+      client.query(`SELECT * FROM ${schema}.admit_lanes(ARRAY[$1], ARRAY['work'], ARRAY['a'])`, [queue]);
+    const claim = async () => {
+      const claimed = await store.claim({ workerId, queue, names: ['work'], limit: 9 });
+      return claimed.map(({ id }) => id);
+    };
+    return { store, lane, ids: tasks.map(({ id }) => id), admitHere, claim };
+  }
+
+  it('waits for one of the same lane that has not committed yet, and then counts what that has admitted', async () => {
+    const { store, lane, ids, admitHere, claim } = await setUp('serial');
+    await client.query('BEGIN');
+    await admitHere();
+    let finished = false;
+    const admitting = store.lanes.admit([lane]).finally(() => {
+      finished = true;
+    });
+    // Until it waits, or has finished though it should not.
+    for (let waiting = false; !waiting && !finished;) {
+      const { rows } = await client.query<{ waiting: boolean }>(
+        `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))) AS waiting`,
+      );
+      waiting = rows[0].waiting;
+    }
+    await client.query('COMMIT');
+    await admitting;
+    expect(await claim()).toEqual([ids[0]]);
+    await store.close();
+  });
+
+  it('waits for no transaction that holds a task, and takes the next one', async () => {
+    const { store, lane, ids, claim } = await setUp('held', 2);
+    await client.query('BEGIN');
+    await client.query(`SELECT FROM ${schema}.task WHERE id = $1 FOR UPDATE`, [ids[0]]);
+    await store.lanes.admit([lane]);
+    expect(await claim()).toEqual(ids.slice(1));
+    await client.query('COMMIT');
+    expect(await claim()).toEqual([]);
+    await store.close();
+  });
+
+  it('refuses a transaction that sees an old snapshot, in which it could not count', async () => {
+    const { store, admitHere, claim } = await setUp('snapshot');
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    await expect(admitHere()).rejects.toThrow(
+      'need transactions that are READ COMMITTED, but they are REPEATABLE READ',
+    );
+    await client.query('ROLLBACK');
+    expect(await claim()).toEqual([]);
+    await store.close();
+  });
 });
