@@ -49,7 +49,7 @@ export class BackgroundTaskExplorer {
     );
   }
 
-  private define({ wrapper, metadata }: Found, { task }: ResolvedOptions): TaskDefinition {
+  private define({ wrapper, metadata }: Found, { task, maxPayloadBytes }: ResolvedOptions): TaskDefinition {
     const { name, options } = metadata;
     return {
       name,
@@ -59,6 +59,9 @@ export class BackgroundTaskExplorer {
       timeoutMs: options.timeoutMs,
       transaction: options.transactional === true ? {} : options.transactional || undefined,
       ...(options.rateLimit && { rateLimit: { max: options.rateLimit.max, perMs: options.rateLimit.perMs } }),
+      keepResult: options.keepResult,
+      maxResultBytes: maxPayloadBytes,
+      deadLetter: options.deadLetter,
       handler: this.invoker.handlerOf(wrapper),
     };
   }

@@ -8,6 +8,7 @@ import type {
 import type { WorkerPool } from './engine/worker-pool.js';
 import type { StoreHandle } from './store.factory.js';
 import type { TaskEvents } from './task-events.js';
+import type { TaskResults } from './task-results.js';
 import type { TaskRegistry } from './task.registry.js';
 
 /**
@@ -26,6 +27,7 @@ export class BackieOrchestrator
     private readonly handle: StoreHandle,
     private readonly events: TaskEvents,
     private readonly workers: boolean,
+    private readonly results: TaskResults,
   ) {}
 
   /** Misconfiguration shows before any pool works, that of another instance included. */
@@ -67,6 +69,7 @@ export class BackieOrchestrator
 
   async onApplicationShutdown(): Promise<void> {
     this.events.complete();
+    await this.results.close();
     await this.handle.close();
   }
 

@@ -17,6 +17,7 @@ import { newTaskId } from './task-id.js';
 import { TaskInvoker } from './task-invoker.js';
 import { TaskQueue } from './task-queue.js';
 import { TaskRegistry } from './task.registry.js';
+import { TaskResults } from './task-results.js';
 import { TaskSchedules } from './task-schedules.js';
 
 const RESOLVED_OPTIONS = 'backie:resolved-options';
@@ -77,6 +78,12 @@ export function instanceProviders(
         new TaskSchedules(taskStore, registry, new CronCalendar(), options, reporter),
     },
     {
+      provide: TaskResults,
+      inject: [store, TaskRegistry, RESOLVED_OPTIONS],
+      useFactory: (taskStore: TaskStore, registry: TaskRegistry, options: ResolvedOptions) =>
+        new TaskResults(taskStore, registry, options),
+    },
+    {
       provide: pool,
       inject: [store, TaskRegistry, RESOLVED_OPTIONS, NestReporter, TaskSchedules],
       useFactory: (
@@ -96,7 +103,7 @@ export function instanceProviders(
     },
     {
       provide: queue,
-      inject: [store, TaskRegistry, pool, events, RESOLVED_OPTIONS, TaskSchedules],
+      inject: [store, TaskRegistry, pool, events, RESOLVED_OPTIONS, TaskSchedules, TaskResults],
       useFactory: (
         taskStore: TaskStore,
         registry: TaskRegistry,
@@ -104,18 +111,20 @@ export function instanceProviders(
         taskEvents: TaskEvents,
         options: ResolvedOptions,
         schedules: TaskSchedules,
-      ) => new TaskQueue(taskStore, registry, workerPool, taskEvents, options, schedules),
+        results: TaskResults,
+      ) => new TaskQueue(taskStore, registry, workerPool, taskEvents, options, schedules, results),
     },
     {
       provide: BackieOrchestrator,
-      inject: [pool, TaskRegistry, STORE_HANDLE, events, RESOLVED_OPTIONS],
+      inject: [pool, TaskRegistry, STORE_HANDLE, events, RESOLVED_OPTIONS, TaskResults],
       useFactory: (
         workerPool: WorkerPool,
         registry: TaskRegistry,
         handle: StoreHandle,
         taskEvents: TaskEvents,
         options: ResolvedOptions,
-      ) => new BackieOrchestrator(workerPool, registry, handle, taskEvents, options.workers),
+        results: TaskResults,
+      ) => new BackieOrchestrator(workerPool, registry, handle, taskEvents, options.workers, results),
     },
   ];
 }

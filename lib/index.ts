@@ -21,6 +21,8 @@ export type { Lane, PausedLane } from './engine/lane.js';
 export { LaneStore } from './engine/lane-store.js';
 export { CatchUp } from './engine/schedule.js';
 export type { Schedule, ScheduleDefinition } from './engine/schedule.js';
+export { BulkStore } from './engine/bulk-store.js';
+export type { PickedTask, PickFilter, PickRequest } from './engine/bulk-store.js';
 export { ScheduleStore } from './engine/schedule-store.js';
 export type { DueSchedules, PutOutcome } from './engine/schedule-store.js';
 export { RetentionMode } from './engine/retention.js';
@@ -66,6 +68,7 @@ export type {
   StoreHint,
   TaskCounts,
   TaskFilter,
+  TaskOutcome,
   TaskPage,
   WorkerIdentity,
 } from './engine/task-store.js';
@@ -111,6 +114,7 @@ export type {
   BackgroundTaskClass,
   BackgroundTaskHandler,
   PayloadOf,
+  ResultOf,
 } from './interfaces/background-task-handler.interface.js';
 export type { BackgroundTaskOptions, TaskRateLimit } from './interfaces/background-task-options.interface.js';
 export type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
@@ -118,6 +122,14 @@ export { OnConflict, UniqueScope } from './interfaces/unique-options.interface.j
 export type { UniqueOptions } from './interfaces/unique-options.interface.js';
 export type { KeyOptions, PausedKey } from './interfaces/paused-key.interface.js';
 export type { ScheduleInfo, ScheduleOptions, ScheduleTimes } from './interfaces/schedule-options.interface.js';
+export type { BulkFilter, RedriveFilter, ResultOptions } from './interfaces/bulk-filter.interface.js';
+export {
+  InvalidResultError,
+  ResultNotKeptError,
+  ResultTimeoutError,
+  TaskFailedError,
+  TaskNotFoundError,
+} from './errors/result.errors.js';
 export { InvalidScheduleError, ScheduleDeclaredError, UnknownScheduleError } from './errors/schedule.errors.js';
 export { MemoryTaskStore } from './memory/memory-task-store.js';
 export type { MemoryTaskStoreOptions } from './memory/memory-task-store.js';

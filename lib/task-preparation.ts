@@ -9,6 +9,7 @@ import type { UniqueOptions } from './interfaces/unique-options.interface.js';
 import { checkTimes } from './options/check-unique.js';
 import { checkRateKey } from './options/check-limits.js';
 import { checkName, maxKeyLength, name as nameCheck, shown } from './options/checks.js';
+import { checkDeadLetter } from './options/check-task-options.js';
 import { newTaskId } from './task-id.js';
 
 /** The task that is enqueued: its name, and what its class declares. */
@@ -37,6 +38,7 @@ export async function prepareTasks(
   const terms = termsOf(unique, options);
   const due = debounced(unique) ?? dueOf(options);
   const queue = options.queue ?? declared.queue ?? 'default';
+  if (declared.deadLetter !== undefined) checkDeadLetter(`TaskQueue, task "${name}"`, declared.deadLetter, queue);
   const priority = options.priority ?? declared.priority ?? target.priority;
   // What is not said here is the business of the process that runs it, which may have changed its mind by then.
   const maxRetries = options.maxRetries ?? null;

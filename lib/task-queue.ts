@@ -10,7 +10,8 @@ import type { PageRequest, TaskCounts, TaskFilter, TaskPage, TaskStore } from '.
 import type { WorkerPool } from './engine/worker-pool.js';
 import { UnknownTaskError } from './errors/configuration.errors.js';
 import { StoreUnavailableError } from './errors/store.errors.js';
-import type { BackgroundTaskClass, PayloadOf } from './interfaces/background-task-handler.interface.js';
+import type { BackgroundTaskClass, PayloadOf, ResultOf } from './interfaces/background-task-handler.interface.js';
+import type { BulkFilter, RedriveFilter, ResultOptions } from './interfaces/bulk-filter.interface.js';
 import type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-options.interface.js';
 import type { ScheduleInfo, ScheduleOptions } from './interfaces/schedule-options.interface.js';
 import { checkEnqueueOptions } from './options/check-task-options.js';
@@ -18,11 +19,13 @@ import { checkName, maxNameLength, shown } from './options/checks.js';
 import { checkFilter, checkPage } from './options/check-filter.js';
 import { defaultInstance } from './options/instance.js';
 import type { ResolvedOptions } from './options/resolve-options.js';
+import { TaskBulk } from './task-bulk.js';
 import type { TaskEvents } from './task-events.js';
 import { TaskControls } from './task-controls.js';
 import { prepareTasks, type TaskTarget } from './task-preparation.js';
 import type { KeyOptions, PausedKey } from './interfaces/paused-key.interface.js';
 import { TaskKeys } from './task-keys.js';
+import type { TaskResults } from './task-results.js';
 import type { TaskSchedules } from './task-schedules.js';
 import type { TaskRegistry } from './task.registry.js';
 
@@ -53,6 +56,7 @@ export class TaskQueue {
   /** One statement after the other, since the order of tasks with a concurrency key is that of the calls. */
   private readonly keyedCommits: GroupCommit<Storing, Stored>;
   private readonly keys: TaskKeys;
+  private readonly bulk: TaskBulk;
 
   constructor(
     private readonly store: TaskStore,
@@ -61,8 +65,10 @@ export class TaskQueue {
     private readonly events: TaskEvents,
     private readonly options: ResolvedOptions,
     private readonly schedulesOf: TaskSchedules,
+    private readonly results: TaskResults,
   ) {
     this.controls = new TaskControls(store);
+    this.bulk = new TaskBulk(store, events, (name) => keepMs(this.retentionOf(name), TaskState.cancelled));
     const send = (calls: readonly Storing[]) => {
       const tasks = calls.map(({ task }) => task);
       return this.repeated((again) => this.store.enqueue(tasks, undefined, again));
@@ -202,6 +208,79 @@ export class TaskQueue {
    */
   remove(id: string): Promise<boolean> {
     return this.asking('remove a task', () => this.store.remove(id));
+  }
+
+  /** The same for a task by its id alone; its result's type is not known then. */
+  result<Result = unknown>(id: string, options?: ResultOptions): Promise<Result>;
+  /**
+   * Waits until a task is done, in whatever process, and gives what its handler returned, as JSON brings it back. Stored
+   * are the results of tasks with `keepResult: true`, and of all on queues that keep all.
+   *
+   * @param task The class of the task: its result's type is inferred.
+   * @param options.timeoutMs How long to wait. @default 30_000
+   * @throws TaskFailedError, with the error of its last attempt; TaskCancelledError; ResultNotKeptError;
+   * TaskNotFoundError when it is not there, for instance not committed; ResultTimeoutError when it has not ended in time.
+   */
+  result<TaskClass extends BackgroundTaskClass>(
+    task: TaskClass,
+    id: string,
+    options?: ResultOptions,
+  ): Promise<ResultOf<TaskClass>>;
+  async result(
+    ...given: [id: string, options?: ResultOptions] | [task: BackgroundTaskClass, id: string, options?: ResultOptions]
+  ): Promise<unknown> {
+    if (typeof given[0] !== 'function') return this.results.result(given[0], (given[1] ?? {}) as ResultOptions);
+    const [task, id, options = {}] = given as [BackgroundTaskClass, string, ResultOptions?];
+    const { name } = this.target(task);
+    return this.results.result(id, options, { name, options: backgroundTaskOf(task)?.options ?? {} });
+  }
+
+  /**
+   * Cancels every ready and running task that matches, in batches of 500, each in a transaction of its own; running ones
+   * by their `signal`. Like those below, it leaves alone what is enqueued after it began; when it fails midway, what it
+   * has done stays done.
+   *
+   * @param filter `{}` for all tasks. `state` may be ready or running.
+   * @returns How many: those that ended, and those that were asked to.
+   * @throws InvalidOptionsError for a missing or bad filter; nothing has changed then.
+   */
+  cancelMany(filter: BulkFilter): Promise<number> {
+    return this.asking('cancel tasks', () => this.bulk.cancelMany(filter));
+  }
+
+  /**
+   * Puts every failed and cancelled task that matches back, as `retry` does. Dead letters are left alone: `redrive` them.
+   *
+   * @param filter `{}` for all tasks. `state` may be failed or cancelled.
+   * @returns How many went back. A task whose unique key a live one holds stays as it is, and does not count.
+   */
+  async retryMany(filter: BulkFilter): Promise<number> {
+    const count = await this.asking('retry tasks', () => this.bulk.retryMany(filter));
+    this.pool.wake();
+    return count;
+  }
+
+  /**
+   * Deletes every task that matches and does not run, dead letters included.
+   *
+   * @param filter `{}` for all tasks. `state` may be ready, done, failed or cancelled.
+   * @returns How many are gone.
+   */
+  removeMany(filter: BulkFilter): Promise<number> {
+    return this.asking('remove tasks', () => this.bulk.removeMany(filter));
+  }
+
+  /**
+   * Sends dead letters back to the queues that they came from, due now, with all their retries.
+   *
+   * @param queue Where they lie: the `deadLetter` of their tasks.
+   * @returns How many went back. A task whose unique key a live one holds stays, and does not count.
+   * @throws InvalidOptionsError for a bad filter, or one that would send the queue back to itself.
+   */
+  async redrive(queue: string, filter: RedriveFilter = {}): Promise<number> {
+    const count = await this.asking('redrive tasks', () => this.bulk.redrive(queue, filter));
+    this.pool.wake();
+    return count;
   }
 
   /** Lets no process start tasks of this queue, now and after restarts; what runs goes on. */

@@ -1,6 +1,6 @@
 import { TransactionFailedError } from '../errors/transaction.errors.js';
 import type { Execution } from './execution.js';
-import { type OpenOutcome, type Outcome, settle } from './settlement.js';
+import { type OpenOutcome, type Outcome, settle, type SettlementRules, withResult } from './settlement.js';
 import type { Settler, Settling, Verdict } from './settler.js';
 import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
@@ -33,15 +33,33 @@ export class AttemptRecorder {
     const before = outcome.kind === 'unanswered' ? outcome.settlement : undefined;
     // Once there is somebody to ask: a failure, unless the task is settled already.
     const open = outcome.kind === 'unanswered' ? unanswered(task) : outcome;
-    const settlement = this.decide(execution, definition, open);
-    const error = 'error' in open ? open.error : undefined;
+    const rules = this.rules(execution, definition);
+    const final = tryWithResult(open, task, rules);
+    const settlement = settle(task, final, rules);
+    const error = 'error' in final ? final.error : undefined;
     this.write(new Ending(this, lease, settlement, task, durationMs, error, before));
   }
 
-  /** How the task goes on after this outcome. */
-  decide({ task, limits }: Execution, { backoff }: TaskDefinition, outcome: OpenOutcome): Settlement {
-    const { maxRetries } = limits;
-    return settle(task, outcome, { maxRetries, backoff, retention: this.queue.retention, random: Math.random });
+  /**
+   * How the task goes on after this outcome.
+   *
+   * @throws InvalidResultError when what was returned cannot be stored: then the attempt has failed.
+   */
+  decide(execution: Execution, definition: TaskDefinition, outcome: OpenOutcome): Settlement {
+    const rules = this.rules(execution, definition);
+    return settle(execution.task, withResult(outcome, execution.task, rules), rules);
+  }
+
+  private rules({ limits }: Execution, definition: TaskDefinition): SettlementRules {
+    return {
+      maxRetries: limits.maxRetries,
+      backoff: definition.backoff,
+      retention: this.queue.retention,
+      keepResult: definition.keepResult,
+      maxResultBytes: definition.maxResultBytes,
+      deadLetter: definition.deadLetter,
+      random: Math.random,
+    };
   }
 
   /** Gives back a task that was not started. */
@@ -116,6 +134,15 @@ class Ending implements Settling {
 
 function unanswered({ name, id }: ClaimedTask): OpenOutcome {
   return { kind: 'threw', error: new TransactionFailedError(name, id, 'its COMMIT did not reach the database') };
+}
+
+/** What cannot be stored fails the attempt: a task that is done without its result would be a lie. */
+function tryWithResult(outcome: OpenOutcome, task: ClaimedTask, rules: SettlementRules): OpenOutcome {
+  try {
+    return withResult(outcome, task, rules);
+  } catch (error) {
+    return { kind: 'threw', error };
+  }
 }
 
 /** What identifies an attempt in an event. */

@@ -6,6 +6,11 @@ import type { TaskHandler } from './task-definition.js';
 
 const returned: Outcome = { kind: 'returned' };
 
+/** Most handlers return nothing. */
+function returning(value: unknown): Outcome {
+  return value === undefined ? returned : { kind: 'returned', value };
+}
+
 /**
  * One attempt of one task, from the call of the handler to its outcome.
  *
@@ -50,7 +55,7 @@ export class Execution {
     };
     const current = new CurrentTask(this.task, this.limits, controls);
     call(handler, this.task.payload, current).then(
-      () => this.end(this.snoozeMs === undefined ? returned : { kind: 'snoozed', delayMs: this.snoozeMs }),
+      (value) => this.end(this.snoozeMs === undefined ? returning(value) : { kind: 'snoozed', delayMs: this.snoozeMs }),
       (error: unknown) => this.end({ kind: 'threw', error }),
     );
   }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { types } from 'node:util';
 import { InvalidPayloadError } from '../errors/payload.errors.js';
+import { InvalidResultError } from '../errors/result.errors.js';
 import { isInstance } from './is-instance.js';
 
 /** How large an encoded payload may be, in bytes, unless the options say otherwise: 1 MiB. */
@@ -19,13 +20,29 @@ export const maxPayloadDepth = 500;
  * @throws InvalidPayloadError
  */
 export function encodePayload(task: string, payload: unknown, maxBytes = defaultMaxPayloadBytes): string {
-  const text = stringify(task, payload);
+  return encode(task, payload, maxBytes, InvalidPayloadError);
+}
+
+/**
+ * Encodes what a handler returned, by the same rules and with the same limit.
+ *
+ * @throws InvalidResultError
+ */
+export function encodeResult(task: string, result: unknown, maxBytes = defaultMaxPayloadBytes): string {
+  return encode(task, result, maxBytes, InvalidResultError);
+}
+
+/** What is thrown for a value that cannot be stored. */
+type Refusal = typeof InvalidPayloadError | typeof InvalidResultError;
+
+function encode(task: string, value: unknown, maxBytes: number, Invalid: Refusal): string {
+  const text = stringify(task, value, Invalid);
   // No character takes more than three bytes, so most payloads need no exact count.
   if (text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes) {
-    throw new InvalidPayloadError(task, `it takes ${Buffer.byteLength(text)} bytes, the limit is ${maxBytes}`);
+    throw new Invalid(task, `it takes ${Buffer.byteLength(text)} bytes, the limit is ${maxBytes}`);
   }
   if (text.length > 2 * maxPayloadDepth && depth(text) > maxPayloadDepth) {
-    throw new InvalidPayloadError(task, `it is nested deeper than ${maxPayloadDepth} levels`);
+    throw new Invalid(task, `it is nested deeper than ${maxPayloadDepth} levels`);
   }
   return text;
 }
@@ -44,16 +61,16 @@ export function payloadKey(name: string, text: string): string {
     .digest('hex');
 }
 
-function stringify(task: string, payload: unknown): string {
+function stringify(task: string, value: unknown, Invalid: Refusal): string {
   try {
-    return JSON.stringify(payload, isPlain(payload) ? undefined : refuseLoss) ?? 'null';
+    return JSON.stringify(value, isPlain(value) ? undefined : refuseLoss) ?? 'null';
   } catch (error) {
-    if (isInstance(error, Loss)) throw new InvalidPayloadError(task, error.message);
+    if (isInstance(error, Loss)) throw new Invalid(task, error.message);
     if (isInstance(error, RangeError) && error.message.includes('call stack')) {
-      throw new InvalidPayloadError(task, `it is nested deeper than ${maxPayloadDepth} levels`, { cause: error });
+      throw new Invalid(task, `it is nested deeper than ${maxPayloadDepth} levels`, { cause: error });
     }
     const reason = isInstance(error, Error) ? (error.message.split('\n')[0] ?? '') : 'something that is not an Error';
-    throw new InvalidPayloadError(task, `encoding it threw: ${reason}`, { cause: error });
+    throw new Invalid(task, `encoding it threw: ${reason}`, { cause: error });
   }
 }
 

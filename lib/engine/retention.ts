@@ -30,6 +30,9 @@ export type Retention = RetentionMode | RetentionTimes;
 /** Ten years, in milliseconds: whoever keeps tasks longer keeps them for ever. */
 export const longestRetentionMs = 3_653 * 86_400_000;
 
+/** For how long a task with `keepResult` stays where its queue keeps none: a day. */
+export const resultStaysMs = 86_400_000;
+
 const byMode: Readonly<Record<RetentionMode, Readonly<Record<FinishedState, RetentionTime>>>> = {
   keepAll: { done: 'forever', failed: 'forever', cancelled: 'forever' },
   removeAll: { done: 'none', failed: 'none', cancelled: 'none' },

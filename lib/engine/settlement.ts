@@ -1,14 +1,16 @@
 import { UnrecoverableTaskError } from '../errors/execution.errors.js';
 import { type Backoff, backoffMs } from './backoff.js';
 import { isInstance } from './is-instance.js';
-import { keepMs, type Retention } from './retention.js';
+import { encodeResult } from './payload.js';
+import { keepMs, resultStaysMs, type Retention } from './retention.js';
 import { storedError } from './stored-error.js';
 import type { AttemptOutcome, ClaimedTask, TaskState } from './task.js';
 import type { AttemptReport, Settlement } from './task-store.js';
 
 /** How an attempt ended. */
 export type Outcome =
-  | { readonly kind: 'returned' }
+  /** With what the handler returned; `result` is that as JSON text, if it is to be stored. */
+  | { readonly kind: 'returned'; readonly value?: unknown; readonly result?: string }
   /** The handler asked for another attempt later, and returned. */
   | { readonly kind: 'snoozed'; readonly delayMs: number }
   | { readonly kind: 'threw'; readonly error: unknown }
@@ -30,6 +32,10 @@ export interface SettlementRules {
   readonly maxRetries: number;
   readonly backoff: Backoff;
   readonly retention: Retention;
+  /** As TaskDefinition says. */
+  readonly keepResult?: boolean;
+  readonly maxResultBytes?: number;
+  readonly deadLetter?: string;
   /** A number in [0, 1), for the jitter. */
   readonly random: () => number;
 }
@@ -39,13 +45,16 @@ export function settle(task: ClaimedTask, outcome: OpenOutcome, rules: Settlemen
   const { id, queue, claimSeq } = task;
   // Spelt out: it is made for every task, and a spread takes longer than all the rest here.
   if (outcome.kind === 'returned') {
-    const staysMs = keepMs(rules.retention, 'done');
-    return { kind: 'finish', id, queue, claimSeq, state: 'done', keepMs: staysMs, attempt: null };
+    const staysMs = keepEndMs(rules, 'done');
+    const { result } = outcome;
+    return { kind: 'finish', id, queue, claimSeq, state: 'done', keepMs: staysMs, attempt: null, result };
   }
   const claim = { id, queue, claimSeq };
   switch (outcome.kind) {
-    case 'snoozed':
-      return { ...claim, kind: 'snooze', delayMs: outcome.delayMs };
+    case 'snoozed': {
+      const attempt = { number: task.attempt, outcome: 'snoozed' } as const;
+      return { ...claim, kind: 'snooze', delayMs: outcome.delayMs, attempt };
+    }
     case 'interrupted':
       return { ...claim, kind: 'release' };
     case 'cancelled': {
@@ -56,11 +65,32 @@ export function settle(task: ClaimedTask, outcome: OpenOutcome, rules: Settlemen
     case 'timedOut': {
       const attempt = report(task, outcome.kind === 'timedOut' ? 'timedOut' : 'failed', outcome.error);
       if (isInstance(outcome.error, UnrecoverableTaskError) || task.retries >= rules.maxRetries) {
-        return { ...claim, kind: 'finish', state: 'failed', keepMs: keepMs(rules.retention, 'failed'), attempt };
+        const { deadLetter } = rules;
+        if (deadLetter === undefined) {
+          return { ...claim, kind: 'finish', state: 'failed', keepMs: keepEndMs(rules, 'failed'), attempt };
+        }
+        return { ...claim, kind: 'finish', state: 'failed', keepMs: Infinity, attempt, deadLetter };
       }
       return { ...claim, kind: 'retry', delayMs: delay(task, outcome.error, rules), attempt };
     }
   }
+}
+
+/**
+ * Encodes what a handler returned, if the task stays when it is done.
+ *
+ * @throws InvalidResultError when it cannot be stored.
+ */
+export function withResult(outcome: OpenOutcome, task: ClaimedTask, rules: SettlementRules): OpenOutcome {
+  if (outcome.kind !== 'returned' || outcome.value === undefined) return outcome;
+  if (!(rules.keepResult ?? keepMs(rules.retention, 'done') !== null)) return outcome;
+  return { kind: 'returned', result: encodeResult(task.name, outcome.value, rules.maxResultBytes) };
+}
+
+/** A task that keeps its result stays for a while where its queue keeps none, so that whoever awaits it learns its end. */
+function keepEndMs({ retention, keepResult }: SettlementRules, state: 'done' | 'failed'): number | null {
+  const staysMs = keepMs(retention, state);
+  return staysMs === null && keepResult === true ? resultStaysMs : staysMs;
 }
 
 function report(task: ClaimedTask, outcome: AttemptOutcome, error: unknown): AttemptReport {

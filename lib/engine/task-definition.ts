@@ -20,6 +20,12 @@ export interface TaskDefinition {
   /** Over all processes, for each of its keys. @default none */
   readonly rateLimit?: RateLimit;
   readonly handler: TaskHandler;
+  /** True: a done task stays with its result, whatever the queue keeps. False: no result is stored. */
+  readonly keepResult?: boolean;
+  /** How large an encoded result may be. @default 1 MiB */
+  readonly maxResultBytes?: number;
+  /** The queue under which failed tasks stay, whatever their own keeps. */
+  readonly deadLetter?: string;
 }
 
 /** What a worker knows of a queue; every option has its value. */

@@ -1,11 +1,22 @@
 import type { ControlStore } from './control-store.js';
 import type { LimitedClaim } from './limits.js';
 import type { LaneStore } from './lane-store.js';
+import type { BulkStore } from './bulk-store.js';
 import type { ScheduleStore } from './schedule-store.js';
 import type { TaskRef } from './task-event.js';
 import type { TransactionSource } from './task-transaction.js';
 import type { PruneReport, PruneRequest } from './upkeep.js';
-import type { ClaimedTask, FinishedState, NewTask, Stored, Task, TaskAttempt, TaskState } from './task.js';
+import type {
+  ClaimedTask,
+  FinishedState,
+  NewTask,
+  Stored,
+  StoredError,
+  Task,
+  TaskAttempt,
+  TaskReason,
+  TaskState,
+} from './task.js';
 
 /** How a claimed task goes on. Each names the claim that it ends, so that a stale one changes nothing. */
 export type Settlement = SettledClaim &
@@ -16,10 +27,14 @@ export type Settlement = SettledClaim &
         /** For how many milliseconds the finished task stays: null when it does not, Infinity for ever. */
         readonly keepMs: number | null;
         readonly attempt: AttemptReport | null;
+        /** JSON text of what the handler returned, for a done task that stays. */
+        readonly result?: string;
+        /** The queue under which a failed task stays, in place of its own. */
+        readonly deadLetter?: string;
       }
     | { readonly kind: 'retry'; readonly delayMs: number; readonly attempt: AttemptReport }
     /** Back to its queue for later: the attempt counts, but uses up no retry. */
-    | { readonly kind: 'snooze'; readonly delayMs: number }
+    | { readonly kind: 'snooze'; readonly delayMs: number; readonly attempt: AttemptReport }
     /** Back to its queue, as if this claim had never been: no attempt and no retry is used up. */
     | { readonly kind: 'release' }
   );
@@ -35,7 +50,10 @@ export interface SettledClaim {
   readonly claimSeq: number;
 }
 
-/** What a worker reports of an attempt that did not succeed; the store adds the worker and the times. */
+/**
+ * What a worker reports of an attempt; the store adds the worker and the times. Of one that is done nothing is reported:
+ * the task itself tells all of it.
+ */
 export type AttemptReport = Pick<TaskAttempt, 'number' | 'outcome' | 'error'>;
 
 export interface ClaimRequest {
@@ -118,6 +136,8 @@ export interface RescueRequest {
   readonly maxCrashes: number;
   /** For how many milliseconds failed tasks stay, by queue, as `keepMs` of a settlement; of all others, for ever. */
   readonly keepFailedMs: ReadonlyMap<string, number | null>;
+  /** Task name → queue under which those that fail stay, for ever. */
+  readonly deadLetters?: Readonly<Record<string, string>>;
 }
 
 export interface RescuedTask {
@@ -147,6 +167,8 @@ export type StoreHint =
   | { readonly kind: 'wake'; readonly queue?: string; readonly inMs?: number }
   /** Somebody wants this running task cancelled; `holdings` tells whether that is so, and in which claim. */
   | { readonly kind: 'cancel'; readonly id: string }
+  /** A task that somebody awaits has ended. */
+  | { readonly kind: 'ended'; readonly id: string }
   /** A schedule was made, changed or resumed. */
   | { readonly kind: 'schedule' }
   /** Limits or pauses have changed. */
@@ -178,6 +200,20 @@ export interface TaskPage {
   readonly next: string | null;
 }
 
+/** Where an awaited task stands. */
+export interface TaskOutcome {
+  readonly name: string;
+  /** The queue that it is or was worked on. */
+  readonly queue: string;
+  readonly state: TaskState;
+  /** What a done task's handler returned, as JSON brings it back. */
+  readonly result?: unknown;
+  /** Of the latest attempt, if it had one. */
+  readonly error?: StoredError;
+  /** Why it ended, where its state does not say so. */
+  readonly reason?: TaskReason;
+}
+
 export type TaskCounts = Readonly<Record<TaskState, number>>;
 
 /** What became of a wish to cancel. */
@@ -200,6 +236,8 @@ export abstract class TaskStore {
   abstract readonly control: ControlStore;
   /** Concurrency keys, their limits and pauses. */
   abstract readonly lanes: LaneStore;
+  /** Changes many tasks. */
+  abstract readonly bulk: BulkStore;
 
   /** Connects and brings the schema up to date. */
   abstract open(): Promise<void>;
@@ -265,6 +303,12 @@ export abstract class TaskStore {
   abstract listen(listener: (hint: StoreHint) => void): Promise<Listening>;
 
   abstract find(id: string): Promise<Task | null>;
+  /**
+   * Looks where tasks stand that somebody awaits. From now on a hint tells when one of those that are live ends.
+   *
+   * @returns By id. One that is missing may just be ending: when it is missing again, it is not there.
+   */
+  abstract outcomes(ids: readonly string[]): Promise<ReadonlyMap<string, TaskOutcome>>;
   abstract list(filter: TaskFilter, page: PageRequest): Promise<TaskPage>;
   abstract counts(queue?: string): Promise<TaskCounts>;
   /**

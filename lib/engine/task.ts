@@ -27,14 +27,22 @@ export interface StoredError {
   readonly cause?: StoredError;
 }
 
-/** How an attempt that did not succeed ended. */
-export type AttemptOutcome = 'failed' | 'timedOut' | 'cancelled' | 'crashed';
+/** How an attempt ended. */
+export type AttemptOutcome = 'done' | 'snoozed' | 'failed' | 'timedOut' | 'cancelled' | 'crashed';
 
-/** One attempt that did not succeed. */
+/** How many attempts a task remembers, the latest. */
+export const rememberedAttempts = 500;
+/** The errors of older attempts lose their stack and cause, and all of their message but its beginning. */
+export const fullErrors = 50;
+/** How many characters of an older error's message are kept. */
+export const briefMessageLength = 200;
+
+/** One attempt that has ended. */
 export interface TaskAttempt {
   /** Counted from 1. */
   readonly number: number;
   readonly outcome: AttemptOutcome;
+  /** The worker that ran it. */
   readonly workerId: string;
   readonly startedAt: Date;
   readonly finishedAt: Date;
@@ -86,8 +94,15 @@ export interface Task<Payload = unknown> {
   readonly expiresAt: Date | null;
   /** Why it ended, where its state and its attempts do not say so; else null. */
   readonly reason: TaskReason | null;
-  /** The attempts that did not succeed, oldest first; at most the latest 50. */
+  /**
+   * The attempts that have ended, oldest first: the latest 500. Of errors, the latest 50 have their stack and cause; of
+   * older ones the name and the first 200 characters of the message are left.
+   */
   readonly attempts: readonly TaskAttempt[];
+  /** What the handler returned, as JSON brings it back: of a done task that was kept. */
+  readonly result?: unknown;
+  /** The queue that it failed on, if its `queue` is one of dead letters; else null. */
+  readonly deadFrom: string | null;
 }
 
 /** How a unique key is held, when not simply by a live task that is kept. */

@@ -56,8 +56,9 @@ export class TransactionalAttempt {
   }
 
   private async complete(transaction: TaskTransaction, outcome: Success): Promise<Outcome> {
-    const settlement = this.decide(outcome);
     try {
+      // What was returned may be nothing that can be stored.
+      const settlement = this.decide(outcome);
       const state = await transaction.settle(this.workerId, settlement);
       if (state && (await transaction.commit())) return { kind: 'committed', settlement, state };
       if (state) return { kind: 'unanswered', settlement };

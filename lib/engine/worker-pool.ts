@@ -33,6 +33,9 @@ export interface WorkerPoolOptions extends LeaseTerms {
   readonly newId: () => string;
 }
 
+/** A wish to cancel whose hint was lost is found within a second: this, and the time of the look itself. */
+const auditEveryMs = 500;
+
 /** A slot that is kept for a task about to be enqueued. */
 export interface SlotReservation {
   readonly workerId: string;
@@ -99,6 +102,7 @@ export class WorkerPool {
   private controller: Controller | undefined;
   private listening: Listening | undefined;
   private tick: NodeJS.Timeout | undefined;
+  private auditTick: NodeJS.Timeout | undefined;
   /** Of the drains that are under way or wait for their turn. */
   private readonly graces = new Set<Grace>();
   private sustainedUntil = 0;
@@ -281,6 +285,7 @@ export class WorkerPool {
         leaseMs: this.options.leaseMs,
         maxCrashes: this.options.maxCrashes,
         keepFailedMs: keep('failed'),
+        deadLetters: deadLettersOf(tasks),
       },
       this.reporter,
       failed,
@@ -300,6 +305,7 @@ export class WorkerPool {
     await within(firstPruneMs, this.pruner.start());
     this.loop = new LoopWatch(this.options.leaseMs, this.reporter);
     this.tick = setInterval(() => this.onTick(), tickMs).unref();
+    this.auditTick = setInterval(() => void this.audit?.check(), auditEveryMs).unref();
     if (this.scheduling) {
       const wake = (queue: string) => this.wake(queue);
       this.scheduler = new Scheduler(this.store.schedules, this.scheduling, this.reporter, failed, wake);
@@ -339,10 +345,11 @@ export class WorkerPool {
 
   private async leave(): Promise<void> {
     // It may go on after the pool has stopped waiting for it: what the pool holds then may be its next start's.
-    const { workers, settler, lanes, tick, rescuer, expirer, pruner, controller, listening, holder } = this;
+    const { workers, settler, lanes, tick, auditTick, rescuer, expirer, pruner, controller, listening, holder } = this;
     await Promise.all(workers.map((worker) => worker.finished()));
     await settler?.idle();
     clearInterval(tick);
+    clearInterval(auditTick);
     controller?.stop();
     const helpers = [lanes, rescuer, expirer, pruner, listening].map((helper) => helper?.stop());
     await Promise.allSettled([...helpers, holder?.end()]);
@@ -367,6 +374,9 @@ export class WorkerPool {
       case 'buried':
         if (this.holder?.lease?.workerId === hint.workerId) this.holder.lease.lose();
         return;
+      case 'ended':
+        // For whoever awaits results.
+        return;
       case 'deaf':
         this.reporter.log('warn', `New work is found by polling only: ${hint.reason}.`);
     }
@@ -376,7 +386,6 @@ export class WorkerPool {
     const ended = this.workers.flatMap((worker) => worker.takeLongest() ?? []);
     this.loop?.tick([...ended, ...this.workers.flatMap((worker) => worker.runningTasks)]);
     this.sustainRunning();
-    void this.audit?.check();
   }
 
   /** The lease must outlive the longest attempt even if the event loop is blocked, but not a loop that never returns. */
@@ -420,6 +429,11 @@ export class WorkerPool {
       `Working on ${queues || 'no queue'}; tasks: ${names || 'none'}; ${this.store.description}`,
     );
   }
+}
+
+/** Task name → queue of its dead letters, of those that have one. */
+function deadLettersOf(tasks: ReadonlyMap<string, TaskDefinition>): Record<string, string> {
+  return Object.fromEntries([...tasks].flatMap(([name, { deadLetter }]) => (deadLetter ? [[name, deadLetter]] : [])));
 }
 
 /** Waits for the promise, at most `ms` milliseconds. */

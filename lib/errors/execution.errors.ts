@@ -12,10 +12,22 @@ export class TaskTimeoutError extends BackieError {
   }
 }
 
-/** The task was cancelled on request: `task.signal` aborts with it. */
+/**
+ * The task was cancelled on request: `task.signal` aborts with it, and `TaskQueue.result` rejects with it, also when the
+ * task has expired.
+ */
 export class TaskCancelledError extends BackieError {
-  constructor(task: string, id: string) {
-    super(`Task ${quoted([task])} ${id} was cancelled on request.`);
+  constructor(
+    task: string,
+    id: string,
+    /** Why it was cancelled, if nobody asked for it. */
+    readonly reason?: string,
+  ) {
+    super(
+      reason === undefined
+        ? `Task ${quoted([task])} ${id} was cancelled on request.`
+        : `Task ${quoted([task])} ${id} was cancelled: ${reason}.`,
+    );
   }
 }
 

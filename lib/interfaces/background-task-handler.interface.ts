@@ -14,7 +14,7 @@ declare module '../engine/current-task.js' {
 export interface BackgroundTaskHandler<Payload = unknown, Result = void> {
   /**
    * Runs one attempt. Returning ends the task as done; throwing anything is a failed attempt, which is retried while
-   * retries are left, unless it is an `UnrecoverableTaskError`.
+   * retries are left, unless it is an `UnrecoverableTaskError`. What it returns is stored if the task keeps its result.
    *
    * @param payload What was enqueued, as JSON brought it back. An `undefined` payload arrives as null.
    * @param task The attempt: its id, number and abort signal.
@@ -32,4 +32,11 @@ export type PayloadOf<TaskClass> = TaskClass extends abstract new (...args: neve
   run(payload: infer Payload, ...rest: never[]): unknown;
 }
   ? Payload
+  : never;
+
+/** What a task class gives as its result: what its `run` resolves to. JSON brings it back: a Date as a string. */
+export type ResultOf<TaskClass> = TaskClass extends abstract new (...args: never[]) => {
+  run(...args: never[]): infer Result;
+}
+  ? Awaited<Result>
   : never;

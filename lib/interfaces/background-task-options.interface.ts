@@ -62,6 +62,16 @@ export interface BackgroundTaskOptions<Payload = unknown> extends Partial<Schedu
    * as an ISO string. @default {}
    */
   readonly payload?: Omit<Payload, 'tick'>;
+  /**
+   * True: what `run` returns is stored as JSON, by the rules of payloads, and the task stays when it is done, whatever the
+   * queue keeps; `TaskQueue.result` gives it. False: never. @default only where the queue's retention is `keepAll`
+   */
+  readonly keepResult?: boolean;
+  /**
+   * The queue under which the task stays, with its attempts, when it has failed for good; `TaskQueue.redrive` sends it
+   * back. Nobody works what lies there. 1 to 128 characters, not the task's own queue.
+   */
+  readonly deadLetter?: string;
   /** Which instance of BackieModule runs it, when the module was imported with a `name`. */
   readonly instance?: string;
 }

@@ -21,6 +21,10 @@ export class Hints {
     this.tell({ kind: 'cancel', id });
   }
 
+  ended(id: string): void {
+    this.tell({ kind: 'ended', id });
+  }
+
   schedule(): void {
     this.tell({ kind: 'schedule' });
   }

@@ -16,12 +16,14 @@ import type {
   StoreHint,
   TaskCounts,
   TaskFilter,
+  TaskOutcome,
   TaskPage,
   WorkerIdentity,
 } from '../engine/task-store.js';
 import { TaskStore } from '../engine/task-store.js';
 import {
   type ClaimedTask,
+  type FinishedState,
   type NewTask,
   type Stored,
   type StoredError,
@@ -36,8 +38,17 @@ import { lanesOf } from '../engine/lane.js';
 import { Hints } from './hints.js';
 import { MemoryControl } from './memory-control.js';
 import { MemoryLanes } from './memory-lanes.js';
+import { MemoryBulk } from './memory-bulk.js';
 import { MemorySchedules } from './memory-schedules.js';
-import { appendAttempt, asClaimedTask, asTask, isExpired, isUnstarted, type StoredTask } from './stored-task.js';
+import {
+  appendAttempt,
+  asClaimedTask,
+  asOutcome,
+  asTask,
+  isExpired,
+  isUnstarted,
+  type StoredTask,
+} from './stored-task.js';
 import { Producer } from './producer.js';
 import { pageOf } from './task-pages.js';
 import { TaskTable } from './task-table.js';
@@ -60,6 +71,7 @@ export class MemoryTaskStore extends TaskStore {
   readonly schedules: MemorySchedules;
   readonly control: MemoryControl;
   readonly lanes: MemoryLanes;
+  readonly bulk: MemoryBulk;
   private readonly tasks = new TaskTable();
   private readonly hints = new Hints();
   private readonly workers: Workers;
@@ -85,6 +97,12 @@ export class MemoryTaskStore extends TaskStore {
       (tasks) => void this.producer.store(tasks),
       () => this.hints.schedule(),
     );
+    this.bulk = new MemoryBulk({
+      all: () => this.tasks.all(),
+      cancel: (id, keepMs) => this.cancelOne(id, keepMs),
+      retry: (id) => this.retryOne(id) === true,
+      remove: (id) => this.removeOne(id),
+    });
   }
 
   async open(): Promise<void> {
@@ -179,9 +197,10 @@ export class MemoryTaskStore extends TaskStore {
     this.assertOpen();
     const dead = this.tasks.holders().filter((workerId) => !this.workers.isAlive(workerId));
     const orphans = dead.flatMap((workerId) => this.tasks.heldBy(workerId));
+    const lanes = lanesOf(orphans);
     const rescued = orphans.map((task) => this.rescueOne(task, request)).filter((task) => task !== null);
     this.wakeFor(orphans.filter((task) => task.state === 'ready'));
-    this.lanes.fill(lanesOf(orphans));
+    this.lanes.fill(lanes);
     return rescued;
   }
 
@@ -194,7 +213,7 @@ export class MemoryTaskStore extends TaskStore {
     for (const task of expired) {
       task.reason = 'expired';
       const keepMs = keepCancelledMs.get(task.queue);
-      this.tasks.finish(task, 'cancelled', keepMs === undefined ? Infinity : keepMs, now);
+      this.finish(task, 'cancelled', keepMs === undefined ? Infinity : keepMs);
     }
     this.lanes.fill(lanesOf(expired));
     const next = waiting.reduce((soonest, { expiresAt: at }) => (at > now ? Math.min(soonest, at) : soonest), Infinity);
@@ -236,11 +255,37 @@ export class MemoryTaskStore extends TaskStore {
     return counts;
   }
 
+  async outcomes(ids: readonly string[]): Promise<ReadonlyMap<string, TaskOutcome>> {
+    this.assertOpen();
+    const found = new Map<string, TaskOutcome>();
+    for (const id of ids) {
+      const task = this.present(id);
+      if (!task) continue;
+      if (task.state === 'ready' || task.state === 'running') task.awaited = true;
+      found.set(id, asOutcome(task));
+    }
+    return found;
+  }
+
   async cancel(id: string, keepMs: (queue: string) => number | null): Promise<CancelOutcome> {
+    return this.cancelOne(id, keepMs);
+  }
+
+  async retry(id: string): Promise<boolean> {
+    const retried = this.retryOne(id);
+    if (typeof retried === 'boolean') return retried;
+    throw new UniqueKeyTakenError(id, retried.holder);
+  }
+
+  async remove(id: string): Promise<boolean> {
+    return this.removeOne(id);
+  }
+
+  private cancelOne(id: string, keepMs: (queue: string) => number | null): CancelOutcome {
     this.assertOpen();
     const task = this.tasks.get(id);
     if (task?.state === 'ready') {
-      this.tasks.finish(task, 'cancelled', keepMs(task.queue), this.now());
+      this.finish(task, 'cancelled', keepMs(task.queue));
       this.lanes.fill(lanesOf([task]));
       return 'cancelled';
     }
@@ -252,12 +297,13 @@ export class MemoryTaskStore extends TaskStore {
     return 'notLive';
   }
 
-  async retry(id: string): Promise<boolean> {
+  /** The holder of its unique key, if that is why it cannot go back. */
+  private retryOne(id: string): boolean | { readonly holder: string } {
     this.assertOpen();
     const task = this.present(id);
     if (task?.state !== 'failed' && task?.state !== 'cancelled') return false;
     const holder = this.tasks.keyHolder(task);
-    if (holder !== undefined) throw new UniqueKeyTakenError(id, holder);
+    if (holder !== undefined) return { holder };
     task.retries = 0;
     task.crashes = 0;
     task.expiresAt = Infinity;
@@ -268,12 +314,13 @@ export class MemoryTaskStore extends TaskStore {
     return true;
   }
 
-  async remove(id: string): Promise<boolean> {
+  private removeOne(id: string): boolean {
     this.assertOpen();
     const task = this.present(id);
     if (!task || task.state === 'running') return false;
     this.tasks.delete(task);
     this.lanes.fill(lanesOf([task]));
+    if (task.awaited) this.hints.ended(id);
     return true;
   }
 
@@ -302,9 +349,10 @@ export class MemoryTaskStore extends TaskStore {
     const now = this.now();
     if ('attempt' in settlement && settlement.attempt) appendAttempt(task, settlement.attempt, now);
     if (settlement.kind === 'finish') {
-      this.tasks.finish(task, settlement.state, settlement.keepMs, now);
+      task.result = settlement.result ?? null;
+      this.finish(task, settlement.state, settlement.keepMs, settlement.deadLetter);
     } else if (task.cancelRequest) {
-      this.tasks.finish(task, 'cancelled', task.cancelRequest.keepMs, now);
+      this.finish(task, 'cancelled', task.cancelRequest.keepMs);
     } else if (settlement.kind === 'retry' || settlement.kind === 'snooze') {
       task.claimedAhead = false;
       if (settlement.kind === 'retry') task.retries += 1;
@@ -317,7 +365,8 @@ export class MemoryTaskStore extends TaskStore {
   }
 
   /** Null: the task was to be cancelled, so the death of its worker has ended it. */
-  private rescueOne(task: StoredTask, { maxCrashes, keepFailedMs }: RescueRequest): RescuedTask | null {
+  private rescueOne(task: StoredTask, request: RescueRequest): RescuedTask | null {
+    const { maxCrashes, keepFailedMs, deadLetters = {} } = request;
     const now = this.now();
     if (!task.claimedAhead) task.crashes += 1;
     const wish = task.cancelRequest;
@@ -325,19 +374,27 @@ export class MemoryTaskStore extends TaskStore {
     const error = quarantined ? { error: quarantine(task) } : {};
     if (!task.claimedAhead) appendAttempt(task, { number: task.attempt, outcome: 'crashed', ...error }, now);
     if (wish) {
-      this.tasks.finish(task, 'cancelled', wish.keepMs, now);
+      this.finish(task, 'cancelled', wish.keepMs);
       return null;
     }
-    const keepMs = keepFailedMs.get(task.queue);
-    if (quarantined) this.tasks.finish(task, 'failed', keepMs === undefined ? Infinity : keepMs, now);
-    else this.tasks.makeReady(task, task.scheduledAt);
     const { id, name, queue, attempt, crashes } = task;
+    if (quarantined) {
+      const dead = Object.hasOwn(deadLetters, name) ? deadLetters[name] : undefined;
+      const keepMs = dead === undefined ? keepFailedMs.get(queue) : Infinity;
+      this.finish(task, 'failed', keepMs === undefined ? Infinity : keepMs, dead);
+    } else this.tasks.makeReady(task, task.scheduledAt);
     return { id, name, queue, attempt, crashes, quarantined };
   }
 
   /** Whether a worker may have tasks of this queue without regard to limits. */
   private isOpenTo(workerId: string, queue: string): boolean {
     return !this.control.isPaused(queue) && !this.control.isLimited(queue) && this.workers.isAlive(workerId);
+  }
+
+  private finish(task: StoredTask, state: FinishedState, keepMs: number | null, deadLetter?: string): void {
+    this.tasks.finish(task, state, keepMs, this.now(), deadLetter);
+    if (task.awaited) this.hints.ended(task.id);
+    task.awaited = false;
   }
 
   /** Later ones need no hint: whoever polls finds them when they are due. */

@@ -1,26 +1,26 @@
-import type { AttemptReport } from '../engine/task-store.js';
-import type {
-  AttemptOutcome,
-  ClaimedTask,
-  NewTask,
-  StoredError,
-  Task,
-  TaskAttempt,
-  TaskReason,
-  TaskState,
-  UniqueTerms,
+import type { AttemptReport, TaskOutcome } from '../engine/task-store.js';
+import {
+  type AttemptOutcome,
+  briefMessageLength,
+  type ClaimedTask,
+  fullErrors,
+  type NewTask,
+  rememberedAttempts,
+  type StoredError,
+  type Task,
+  type TaskAttempt,
+  type TaskReason,
+  type TaskState,
+  type UniqueTerms,
 } from '../engine/task.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import type { HeapItem } from './heap.js';
-
-/** How many attempts a task remembers. */
-const maxAttempts = 50;
 
 /** A task as the memory holds it: its row. Times are milliseconds since 1970; nothing of it leaves the store. */
 export interface StoredTask extends HeapItem {
   readonly id: string;
   readonly name: string;
-  readonly queue: string;
+  queue: string;
   /** JSON text, parsed anew for everyone who looks: nobody shares an object with anybody. */
   payload: string;
   priority: number;
@@ -44,6 +44,8 @@ export interface StoredTask extends HeapItem {
   crashes: number;
   claimSeq: number;
   workerId: string | null;
+  /** The last one that held it. */
+  lastWorkerId: string | null;
   claimedAhead: boolean;
   scheduledAt: number;
   startedAt: number | null;
@@ -53,6 +55,10 @@ export interface StoredTask extends HeapItem {
   attempts: StoredAttempt[];
   /** Somebody wants the running task cancelled, and has said how long it is to stay then. */
   cancelRequest: { readonly keepMs: number | null } | null;
+  awaited: boolean;
+  /** JSON text. */
+  result: string | null;
+  deadFrom: string | null;
 }
 
 interface StoredAttempt {
@@ -88,6 +94,7 @@ export function newStoredTask(task: NewTask, now: number): StoredTask {
     crashes: 0,
     claimSeq: 0,
     workerId: null,
+    lastWorkerId: null,
     claimedAhead: false,
     scheduledAt: dueTime(task, now),
     startedAt: null,
@@ -95,6 +102,9 @@ export function newStoredTask(task: NewTask, now: number): StoredTask {
     keptUntil: Infinity,
     attempts: [],
     cancelRequest: null,
+    awaited: false,
+    result: null,
+    deadFrom: null,
     place: -1,
   };
 }
@@ -105,7 +115,10 @@ function dueTime({ name, due }: NewTask, now: number): number {
   throw new InvalidOptionsError(`The due time of task ${JSON.stringify(name)} is not a time. Pass a valid one.`);
 }
 
-/** Writes down how the attempt of a running task ended; the oldest attempts beyond the limit are forgotten. */
+/**
+ * Writes down how the attempt of a running task ended. The oldest attempts beyond the limit are forgotten, and the errors
+ * of old ones shortened.
+ */
 export function appendAttempt(task: StoredTask, report: AttemptReport, now: number): void {
   const attempt: StoredAttempt = {
     number: report.number,
@@ -115,7 +128,14 @@ export function appendAttempt(task: StoredTask, report: AttemptReport, now: numb
     finishedAt: now,
     ...(report.error && { error: structuredClone(report.error) }),
   };
-  task.attempts = [...task.attempts, attempt].slice(-maxAttempts);
+  const before = task.attempts.map((one, index, all) => (index === all.length - fullErrors ? briefly(one) : one));
+  task.attempts = [...before, attempt].slice(-rememberedAttempts);
+}
+
+function briefly(attempt: StoredAttempt): StoredAttempt {
+  if (!attempt.error) return attempt;
+  const { name, message } = attempt.error;
+  return { ...attempt, error: { name, message: Array.from(message).slice(0, briefMessageLength).join('') } };
 }
 
 export function asTask(task: StoredTask): Task {
@@ -141,8 +161,28 @@ export function asTask(task: StoredTask): Task {
     finishedAt: task.finishedAt === null ? null : new Date(task.finishedAt),
     expiresAt: task.expiresAt === Infinity ? null : new Date(task.expiresAt),
     reason: task.reason,
-    attempts: task.attempts.map(asAttempt),
+    attempts: attemptsOf(task).map(asAttempt),
+    result: task.result === null ? undefined : (JSON.parse(task.result) as unknown),
+    deadFrom: task.deadFrom,
   };
+}
+
+export function asOutcome({ name, queue, deadFrom, state, result, attempts, reason }: StoredTask): TaskOutcome {
+  const error = state === 'failed' || state === 'cancelled' ? attempts.at(-1)?.error : undefined;
+  return {
+    name,
+    queue: deadFrom ?? queue,
+    state,
+    ...(result !== null && { result: JSON.parse(result) as unknown }),
+    ...(error && { error: structuredClone(error) }),
+    ...(reason && { reason }),
+  };
+}
+
+/** Nothing is written down of an attempt that succeeds: the task itself tells all of it. */
+function attemptsOf({ state, attempts, attempt, lastWorkerId, startedAt, finishedAt }: StoredTask): StoredAttempt[] {
+  if (state !== 'done' || lastWorkerId === null || startedAt === null || finishedAt === null) return attempts;
+  return [...attempts, { number: attempt, outcome: 'done', workerId: lastWorkerId, startedAt, finishedAt }];
 }
 
 function asAttempt(attempt: StoredAttempt): TaskAttempt {

@@ -121,11 +121,18 @@ export class TaskTable {
     task.parked = task.lane !== null && task.finishedAt !== null;
     task.finishedAt = null;
     task.keptUntil = Infinity;
+    task.queue = queueOf(task);
+    task.deadFrom = null;
     this.enter(task);
   }
 
-  finish(task: StoredTask, state: FinishedState, keepMs: number | null, now: number): void {
+  /** @param deadLetter The queue under which it stays, if that is not its own. */
+  finish(task: StoredTask, state: FinishedState, keepMs: number | null, now: number, deadLetter?: string): void {
     this.leave(task);
+    if (deadLetter !== undefined && deadLetter !== task.queue) {
+      task.deadFrom = task.queue;
+      task.queue = deadLetter;
+    }
     task.state = state;
     task.workerId = null;
     task.finishedAt = now;
@@ -159,7 +166,7 @@ export class TaskTable {
     task.state = 'running';
     task.attempt += 1;
     task.claimSeq += 1;
-    task.workerId = workerId;
+    task.workerId = task.lastWorkerId = workerId;
     // Marked at its last claim and rescued since: it may have started then, so this claim counts.
     task.claimedAhead = ahead && !task.claimedAhead;
     task.startedAt = now;
@@ -207,5 +214,10 @@ function holdsKey({ uniqueKey, uniqueScope, claimSeq }: StoredTask): boolean {
 }
 
 export function keyOf(task: StoredTask): string {
-  return JSON.stringify([task.queue, task.name, task.uniqueKey]);
+  return JSON.stringify([queueOf(task), task.name, task.uniqueKey]);
+}
+
+/** The queue that it is worked on: that of a dead letter is the one it came from. */
+function queueOf({ deadFrom, queue }: StoredTask): string {
+  return deadFrom ?? queue;
 }

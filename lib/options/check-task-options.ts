@@ -75,6 +75,8 @@ const taskChecks: Record<string, Check> = {
   concurrencyLimit,
   schema,
   instance: name(maxNameLength),
+  keepResult: boolean,
+  deadLetter: name(maxNameLength),
   // What a pattern and a time zone are is said by an error of their own.
   cron: () => undefined,
   timeZone: () => undefined,
@@ -102,6 +104,7 @@ export function checkTaskOptions(taskName: string, options: unknown): void {
       `${where}: onConflict 'debounce' says when a task is due, and so does cron: drop one.`,
     );
   }
+  if (rest.deadLetter !== undefined) checkDeadLetter(where, rest.deadLetter, rest.queue ?? 'default');
   // It would fail no sooner than when a worker starts.
   if (rest.payload !== undefined) encodeSchedulePayload(taskName, rest.payload);
   if (cron !== undefined) return new CronCalendar().check(where, { cron, timeZone });
@@ -109,6 +112,14 @@ export function checkTaskOptions(taskName: string, options: unknown): void {
     if ({ timeZone: (options as BackgroundTaskOptions).timeZone, ...rest }[key] === undefined) continue;
     throw new InvalidOptionsError(`${where}: ${key} says more of a schedule, but there is none: add cron.`);
   }
+}
+
+/** @throws InvalidOptionsError when dead letters would lie where they came from. */
+export function checkDeadLetter(where: string, deadLetter: string, queue: string): void {
+  if (deadLetter !== queue) return;
+  throw new InvalidOptionsError(
+    `${where}: deadLetter is ${JSON.stringify(queue)}, the queue that the task runs on. Name another queue.`,
+  );
 }
 
 /** JavaScript's years reach further, but are then written in a way that PostgreSQL does not read. */

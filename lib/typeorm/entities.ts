@@ -10,10 +10,12 @@ export interface TaskRow {
   name: string;
   priority: number;
   scheduledAt: Date;
-  /** Null while it is ready. */
+  /** Null while it is ready; of a finished one, the last it had. */
   workerId: string | null;
   /** Whether its worker claimed it ahead of a free slot; no crash counts against it then. */
   claimedAhead: boolean;
+  /** Whether somebody awaits its end. */
+  awaited: boolean;
   claimSeq: string;
   attempt: number;
   retries: number;
@@ -41,9 +43,13 @@ export interface TaskRow {
 }
 
 /** A row of `finished_task`: a finished task that is kept. */
-export interface FinishedTaskRow extends Omit<TaskRow, 'workerId' | 'cancelKeepMs' | 'claimedAhead' | 'dueAt'> {
+export interface FinishedTaskRow extends Omit<TaskRow, 'cancelKeepMs' | 'claimedAhead' | 'awaited' | 'dueAt'> {
   state: FinishedState;
   finishedAt: Date;
+  /** What the handler of a done task returned. */
+  result: unknown;
+  /** The queue that it failed on, if its `queue` is one of dead letters. */
+  deadFrom: string | null;
   /** Until when it stays; the number Infinity for one that stays for ever. One whose time is over is as good as gone. */
   keptUntil: Date | number;
   reason: TaskReason | null;
@@ -156,6 +162,7 @@ const shared = {
   createdAt: { ...timestamptz, name: 'created_at' },
   startedAt: { ...timestamptz, name: 'started_at', ...nullable },
   expiresAt: { ...timestamptz, name: 'expires_at', ...nullable },
+  workerId: { type: 'uuid' as const, name: 'worker_id', ...nullable },
   uniqueKey: { type: 'text' as const, name: 'unique_key', ...nullable },
   uniqueScope: { type: 'text' as const, name: 'unique_scope', ...nullable },
   rateKey: { type: 'text' as const, name: 'rate_key', ...nullable },
@@ -180,8 +187,8 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
       tableName: 'task',
       columns: {
         ...shared,
-        workerId: { type: 'uuid', name: 'worker_id', nullable: true },
         claimedAhead: { type: 'boolean', name: 'claimed_ahead' },
+        awaited: { type: 'boolean' },
         cancelKeepMs: { type: 'double precision', name: 'cancel_keep_ms', nullable: true },
         dueAt: { ...timestamptz, name: 'due_at', nullable: true },
       },
@@ -194,6 +201,8 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
         ...shared,
         state: { type: 'text' },
         finishedAt: { ...timestamptz, name: 'finished_at' },
+        result: { type: 'jsonb', ...nullable },
+        deadFrom: { type: 'text', name: 'dead_from', ...nullable },
         keptUntil: { ...timestamptz, name: 'kept_until', primary: true },
         reason: { type: 'text', nullable: true },
       },

@@ -1,5 +1,5 @@
 import { keepEnded } from './finished-tasks.sql.js';
-import { quoteSchema } from './identifiers.js';
+import { channelOf, quoteSchema } from './identifiers.js';
 
 /** What ends by the clock alone: tasks that have not started in time, and windows of unique keys. */
 export function expirySql(schema: string) {
@@ -25,6 +25,8 @@ export function expirySql(schema: string) {
         RETURNING t.*, coalesce(($1::jsonb ->> t."queue")::float8, 'Infinity') AS "keep_ms"
       ), kept AS (
         ${keepEnded(`${s}."finished_task"`, 'ended', { state: `'cancelled'`, reason: `'expired'` })}
+      ), heard AS (
+        SELECT count(pg_notify('${channelOf(schema)}', 'e' || "id")) AS told FROM ended WHERE "awaited"
       ), closed AS MATERIALIZED (
         SELECT w."queue", w."name", w."unique_key" FROM ${window} w WHERE w."until" <= now()
         ORDER BY w."until" LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -33,7 +35,7 @@ export function expirySql(schema: string) {
         WHERE w."queue" = closed."queue" AND w."name" = closed."name" AND w."unique_key" = closed."unique_key"
         RETURNING 1
       )
-      SELECT n.*, ended."id", ended."queue", ended."name", ended."lane" FROM (
+      SELECT n.*, ended."id", ended."queue", ended."name", ended."lane", (SELECT told FROM heard) FROM (
         SELECT ceil(extract(epoch FROM (
             SELECT min(t."expires_at") FROM ${task} t WHERE ${waits} AND t."expires_at" > now()
           ) - now()) * 1000)::bigint AS "next_in_ms",

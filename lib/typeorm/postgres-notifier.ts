@@ -70,6 +70,7 @@ export class PostgresNotifier implements Listening {
     if (wake) this.listener({ kind: 'wake', queue: wake[2], inMs: Number(wake[1]) });
     else if (payload.startsWith('c')) this.listener({ kind: 'cancel', id: rest });
     else if (payload === 'l') this.listener({ kind: 'control' });
+    else if (payload.startsWith('e')) this.listener({ kind: 'ended', id: rest });
     else if (payload === 's') this.listener({ kind: 'schedule' });
     else if (payload.startsWith('b')) this.listener({ kind: 'buried', workerId: rest });
   }

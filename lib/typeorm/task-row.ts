@@ -1,5 +1,5 @@
-import type { ClaimedTask, NewTask, Task, TaskAttempt, TaskReason, TaskState } from '../engine/task.js';
-import type { Settlement } from '../engine/task-store.js';
+import type { ClaimedTask, NewTask, StoredError, Task, TaskAttempt, TaskReason, TaskState } from '../engine/task.js';
+import type { Settlement, TaskOutcome } from '../engine/task-store.js';
 import type { TextRow } from './text-query.js';
 
 /** Between the engine's values and the text that goes to PostgreSQL and comes back. */
@@ -87,11 +87,11 @@ export function settlementJson(settlement: Settlement): string {
         keepValue(settlement.keepMs),
         null,
         settlement.attempt,
+        ...(settlement.deadLetter === undefined ? [] : [settlement.deadLetter]),
       ]);
     case 'retry':
-      return JSON.stringify([id, queue, claimSeq, null, null, settlement.delayMs, settlement.attempt]);
     case 'snooze':
-      return JSON.stringify([id, queue, claimSeq, null, null, settlement.delayMs, null]);
+      return JSON.stringify([id, queue, claimSeq, null, null, settlement.delayMs, settlement.attempt]);
     case 'release':
       return JSON.stringify([id, queue, claimSeq, null, null, null, null]);
   }
@@ -125,9 +125,15 @@ interface StoredAttempt extends Omit<TaskAttempt, 'startedAt' | 'finishedAt'> {
 
 /** The columns of `find` and `list`. */
 export function shownTask(row: TextRow): Task {
+  const state = text(row[0]) as TaskState;
   const attempts = JSON.parse(text(row[18])) as StoredAttempt[];
+  // Nothing is written down of an attempt that succeeds: the task's own columns tell all of it.
+  if (state === 'done' && row[22] != null && row[15] != null) {
+    const [number, startedAt, finishedAt] = [Number(row[9]), Number(row[15]), Number(row[2])];
+    attempts.push({ number, outcome: 'done', workerId: row[22], startedAt, finishedAt });
+  }
   return {
-    state: text(row[0]) as TaskState,
+    state,
     workerId: row[1] ?? null,
     finishedAt: dateOrNull(row[2]),
     id: text(row[3]),
@@ -153,6 +159,21 @@ export function shownTask(row: TextRow): Task {
     })),
     expiresAt: dateOrNull(row[19]),
     reason: (row[20] ?? null) as TaskReason | null,
+    result: row[23] == null ? undefined : (JSON.parse(row[23]) as unknown),
+    deadFrom: row[24] ?? null,
+  };
+}
+
+/** The columns of `outcomes`. */
+export function taskOutcome(row: TextRow): TaskOutcome {
+  const [, name, queue, state, result, error, reason] = row;
+  return {
+    name: text(name),
+    queue: text(queue),
+    state: text(state) as TaskState,
+    ...(result != null && { result: JSON.parse(result) as unknown }),
+    ...(error != null && { error: JSON.parse(error) as StoredError }),
+    ...(reason != null && { reason: reason as TaskReason }),
   };
 }
 

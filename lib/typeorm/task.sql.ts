@@ -1,4 +1,5 @@
-import { keepEnded } from './finished-tasks.sql.js';
+import { briefMessageLength, fullErrors, rememberedAttempts } from '../engine/task.js';
+import { type Ending, keepEnded, putBack, stays } from './finished-tasks.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 import {
   dueAt,
@@ -25,9 +26,6 @@ import { patience } from './unique.sql.js';
  */
 export type TaskSql = ReturnType<typeof taskSql>;
 
-/** The most attempts that a task's row remembers: the latest. */
-const rememberedAttempts = 50;
-
 export function taskSql(schema: string) {
   const s = quoteSchema(schema);
   const channel = `'${channelOf(schema)}'`;
@@ -45,11 +43,16 @@ export function taskSql(schema: string) {
   const millis = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`;
   /** Exact: a double counts the seconds since 1970 to a quarter of a microsecond. */
   const micros = (column: string) => `(date_part('epoch', ${column}) * 1000000)::bigint`;
-  const keep = (rows: string, state: string, attempts: string, crashes?: string) =>
-    keepEnded(finished, rows, { state, attempts, ...(crashes && { crashes }) });
+  const keep = (rows: string, ending: Ending) => keepEnded(finished, rows, ending);
+  /** The place of the attempt whose error is full no longer once another is appended. */
+  const aged = (field: string) => `'{-${fullErrors},error,${field}}'`;
   /** Appends an attempt to those of `t`; `report` is a jsonb of its number, outcome and error. */
   const withAttempt = (report: string) => `
-      (CASE WHEN jsonb_array_length(t."attempts") >= ${rememberedAttempts} THEN t."attempts" - 0 ELSE t."attempts" END)
+      (CASE WHEN jsonb_array_length(t."attempts") < ${fullErrors} THEN t."attempts"
+        ELSE jsonb_set(t."attempts" #- ${aged('stack')} #- ${aged('cause')}, ${aged('message')}, coalesce(
+            to_jsonb(left(t."attempts" #>> ${aged('message')}, ${briefMessageLength})), 'null'), false)
+          - (CASE WHEN jsonb_array_length(t."attempts") < ${rememberedAttempts} THEN ${rememberedAttempts} ELSE 0 END)
+        END)
       || jsonb_build_array(${report} || jsonb_build_object('workerId', t."worker_id",
         'startedAt', ${millis('t."started_at"')}, 'finishedAt', ${millis('now()')}))`;
   /** Wakes the workers of each queue in the rows, once: NOTIFY takes a global lock at commit. */
@@ -58,6 +61,10 @@ export function taskSql(schema: string) {
 
   /** From a queue that is limited only `claimLimited` claims, whatever a worker knows. */
   const closed = `(q."paused_at" IS NOT NULL OR q."limited")`;
+  /** Tells whoever awaits those of the rows that have ended. */
+  const hear = (rows: string) =>
+    `SELECT count(pg_notify(${channel}, 'e' || "id")) AS told FROM ${rows} WHERE "awaited"`;
+
   /** The worker to hand tasks of a queue to, or null when it may not have them. */
   const handedTo = (workerId: string, queueName: string) => `
           CASE WHEN ${workerId} IS NOT NULL
@@ -84,8 +91,8 @@ export function taskSql(schema: string) {
       FROM stored`;
 
   /**
-   * Ends the held tasks of $2 ids, $3 queues, $4 claim numbers, and what more of the input is asked for. The loop over the sorted input finds each row by its
-   * primary key, and so locks them in the order of their ids.
+   * Ends the held tasks of $2 ids, $3 queues, $4 claim numbers, and what more of the input is asked for. The loop over
+   * the sorted input finds each row by its primary key, and so locks them in the order of their ids.
    */
   const end = (more = '', names = '') => `
       DELETE FROM ${task} t
@@ -95,9 +102,6 @@ export function taskSql(schema: string) {
       ) i
       WHERE ${sameKey('t', 'i')}
         AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`;
-
-  /** Whether a finished task's time is not over yet: those whose time is over are as good as gone. */
-  const stays = '"kept_until" > now()';
 
   /** The columns of a claimed task, in the order of `claimedTask`. */
   const claimed = `t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries",
@@ -110,21 +114,26 @@ export function taskSql(schema: string) {
     state: string,
     workerId: string,
     finishedAt: string,
-    reason: string,
+    ended: string,
     scheduledAt = `"scheduled_at"`,
   ) => `${state} AS "state", ${workerId} AS "worker_id",
       ${finishedAt} AS "finished_at", "id", "queue", "name", "priority", ${millis(scheduledAt)} AS "scheduled_at",
       "claim_seq", "attempt", "retries", "crashes", "max_retries", "timeout_ms", ${millis('"created_at"')} AS "created_at",
       ${millis('"started_at"')} AS "started_at", "unique_key", "payload", "attempts",
-      ${millis('"expires_at"')} AS "expires_at", ${reason} AS "reason", "lane"`;
+      ${millis('"expires_at"')} AS "expires_at", ${ended}`;
   const liveRow = shown(
     `CASE WHEN "worker_id" IS NULL THEN 'ready' ELSE 'running' END`,
     '"worker_id"',
     'NULL::float8',
-    'NULL::text',
+    `NULL::text AS "reason", "lane", NULL::uuid AS "last_worker", NULL::jsonb AS "result", NULL::text AS "dead_from"`,
     trueDue,
   );
-  const finishedRow = shown('"state"', 'NULL::uuid', millis('"finished_at"'), '"reason"');
+  const finishedRow = shown(
+    '"state"',
+    'NULL::uuid',
+    millis('"finished_at"'),
+    `"reason", "lane", "worker_id" AS "last_worker", "result", "dead_from"`,
+  );
 
   return {
     /**
@@ -201,7 +210,7 @@ export function taskSql(schema: string) {
      */
     takeBack: `
       DELETE FROM ${task} t USING ${finished} f
-      WHERE t."id" = ANY($1::uuid[]) AND f."id" = t."id" AND f."queue" = t."queue"
+      WHERE t."id" = ANY($1::uuid[]) AND f."id" = t."id" AND coalesce(f."dead_from", f."queue") = t."queue"
       RETURNING t."id"`,
 
     /**
@@ -288,24 +297,33 @@ export function taskSql(schema: string) {
     /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. */
     settleRemoved: `${end()} RETURNING t."id"`,
 
-    /** The same for tasks that are done at their last attempt and stay, $5 for how many milliseconds. */
+    /**
+     * The same for tasks that are done at their last attempt and stay, $5 for how many milliseconds, $6 with which results
+     * as JSON text, or nulls.
+     */
     settleKept: `
-      WITH ended AS (${end(', $5::float8[]', ', "keep_ms"')} RETURNING t.*, i."keep_ms")
-      ${keep('ended', `'done'`, '"attempts"')}
-      RETURNING "id"`,
+      WITH ended AS (
+        ${end(', $5::float8[], $6::text[]', ', "keep_ms", "result"')} RETURNING t.*, i."keep_ms", i."result"
+      ), kept AS (${keep('ended', { state: `'done'`, result: '"result"::jsonb' })}
+      )
+      SELECT "id", 'done' AS "state", CASE WHEN "awaited" THEN pg_notify(${channel}, 'e' || "id")::text END AS "told"
+      FROM ended`,
 
     /**
-     * $1 worker, $2: a JSON array of [id, queue, claimSeq, state or null, keepMs, retryInMs or null, attempt or
-     * null]. A state ends the task, which stays for keepMs (0: not at all, 'Infinity': for ever); without one it goes back: as a retry when it has an attempt to report, for later when it has
-     * a delay, else as if never claimed. A wish to cancel that came meanwhile ends what would go back.
+     * $1 worker, $2: a JSON array of [id, queue, claimSeq, state or null, keepMs, retryInMs or null, attempt or null, queue
+     * of dead letters or null]. A state ends the task, which stays for keepMs (0: not at all, 'Infinity': for ever), maybe
+     * under that queue. Without one it goes back: for later when it has a delay, and that as a retry unless its attempt
+     * was snoozed, else as if never claimed. A wish to cancel that came meanwhile ends what would go back.
      */
     settle: `
       WITH input AS MATERIALIZED (
         SELECT (e->>0)::uuid AS "id", e->>1 AS "queue", (e->>2)::bigint AS "claim_seq", e->>3 AS "state",
-          (e->>4)::float8 AS "keep_ms", (e->>5)::float8 AS "retry_in", nullif(e->6, 'null') AS "report"
+          (e->>4)::float8 AS "keep_ms", (e->>5)::float8 AS "retry_in", nullif(e->6, 'null') AS "report",
+          e->>7 AS "dead_letter"
         FROM jsonb_array_elements($2::jsonb) e ORDER BY 1
       ), held AS MATERIALIZED (
-        SELECT t."id", t."queue", i."retry_in", i."report" IS NOT NULL AS "retried",
+        SELECT t."id", t."queue", i."retry_in", nullif(i."dead_letter", t."queue") AS "dead_letter",
+          coalesce(i."report"->>'outcome' <> 'snoozed', false) AS "retried",
           CASE WHEN i."state" IS NULL AND t."cancel_keep_ms" IS NOT NULL THEN 'cancelled' ELSE i."state" END AS "end",
           CASE WHEN i."state" IS NULL AND t."cancel_keep_ms" IS NOT NULL THEN t."cancel_keep_ms"
             ELSE i."keep_ms" END AS "keep_ms",
@@ -316,8 +334,8 @@ export function taskSql(schema: string) {
       ), ended AS (
         DELETE FROM ${task} t USING held
         WHERE ${sameKey('t', 'held')} AND held."end" IS NOT NULL
-        RETURNING t.*, held."end", held."keep_ms", held."history"
-      ), kept AS (${keep('ended', '"end"', '"history"')}
+        RETURNING t.*, held."end", held."keep_ms", held."history", held."dead_letter"
+      ), kept AS (${keep('ended', { state: '"end"', attempts: '"history"', dead: true })}
       ), back AS (
         UPDATE ${task} t
         SET "worker_id" = NULL, "claimed_ahead" = false, "attempts" = held."history",
@@ -332,9 +350,12 @@ export function taskSql(schema: string) {
         SELECT "queue" FROM back WHERE "scheduled_at" <= now()
       ), woken AS (
         ${wake('due')}
+      ), heard AS (
+        ${hear('ended')}
       )
-      SELECT r."id", r."end", woken.told FROM (SELECT "id", "end" FROM ended UNION ALL SELECT "id", 'ready' FROM back) r
-      CROSS JOIN woken`,
+      SELECT r."id", r."end", woken.told + heard.told AS "told"
+      FROM (SELECT "id", "end" FROM ended UNION ALL SELECT "id", 'ready' FROM back) r
+      CROSS JOIN woken CROSS JOIN heard`,
 
     /** $1 id, $2 host, $3 pid, $4 version, $5 queues as JSON, $6 lease in ms. */
     registerWorker: `
@@ -373,7 +394,8 @@ export function taskSql(schema: string) {
 
     /**
      * $1 lease in ms, $2 most crashes, $3 for how many milliseconds failed tasks stay, as JSON by queue
-     * (0: not at all, 'Infinity', and of all others: for ever), $4 limit.
+     * (0: not at all, 'Infinity', and of all others: for ever), $4 limit, $5 task names and the queues of their dead
+     * letters, as JSON.
      *
      * The worker's row is deleted in the same statement that takes its tasks: a renewal that is under way is waited
      * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
@@ -403,7 +425,9 @@ export function taskSql(schema: string) {
       ), held AS MATERIALIZED (
         SELECT t."id", t."queue", c."crashed",
           CASE WHEN t."cancel_keep_ms" IS NOT NULL THEN 'cancelled' WHEN c."crashed" >= $2 THEN 'failed' END AS "end",
-          coalesce(t."cancel_keep_ms", ($3::jsonb ->> t."queue")::float8, 'Infinity') AS "keep_ms",
+          coalesce(t."cancel_keep_ms", CASE WHEN l."dead_letter" IS NULL THEN ($3::jsonb ->> t."queue")::float8 END,
+            'Infinity') AS "keep_ms",
+          CASE WHEN t."cancel_keep_ms" IS NULL THEN nullif(l."dead_letter", t."queue") END AS "dead_letter",
           CASE WHEN t."claimed_ahead" THEN t."attempts" ELSE ${withAttempt(`
             jsonb_build_object('number', t."attempt", 'outcome', 'crashed') || CASE
               WHEN c."crashed" >= $2 AND t."cancel_keep_ms" IS NULL THEN jsonb_build_object('error', jsonb_build_object(
@@ -413,13 +437,14 @@ export function taskSql(schema: string) {
               ELSE '{}' END`)} END AS "history"
         FROM orphan o JOIN ${task} t ON ${sameKey('t', 'o')}
         CROSS JOIN LATERAL (SELECT t."crashes" + (NOT t."claimed_ahead")::int AS "crashed") c
+        CROSS JOIN LATERAL (SELECT $5::jsonb->>t."name" AS "dead_letter") l
         WHERE t."worker_id" IS NOT DISTINCT FROM o."worker_id"
         FOR UPDATE OF t SKIP LOCKED
       ), ended AS (
         DELETE FROM ${task} t USING held
         WHERE ${sameKey('t', 'held')} AND held."end" IS NOT NULL
-        RETURNING t.*, held."end", held."keep_ms", held."history", held."crashed"
-      ), kept AS (${keep('ended', '"end"', '"history"', '"crashed"')}
+        RETURNING t.*, held."end", held."keep_ms", held."history", held."crashed", held."dead_letter"
+      ), kept AS (${keep('ended', { state: '"end"', attempts: '"history"', crashes: '"crashed"', dead: true })}
       ), back AS (
         UPDATE ${task} t
         SET "worker_id" = NULL, "crashes" = held."crashed", "attempts" = held."history"
@@ -428,10 +453,13 @@ export function taskSql(schema: string) {
         RETURNING t."id", t."queue", t."name", t."attempt", t."crashes", t."lane"
       ), woken AS (
         ${wake('back')}
+      ), heard AS (
+        ${hear('ended')}
       ), buried AS (
         SELECT count(pg_notify(${channel}, 'b' || "id")) AS told FROM dead
       )
-      SELECT r.*, told."count" FROM (SELECT woken.told + buried.told AS "count" FROM woken CROSS JOIN buried) told
+      SELECT r.*, told."count"
+      FROM (SELECT woken.told + heard.told + buried.told AS "count" FROM woken CROSS JOIN heard CROSS JOIN buried) told
       LEFT JOIN (
         SELECT "id", "queue", "name", "attempt", "crashes", NULL AS "end", "lane" FROM back
         UNION ALL
@@ -449,7 +477,7 @@ export function taskSql(schema: string) {
         DELETE FROM ${task} t USING live
         WHERE ${sameKey('t', 'live')} AND live."worker_id" IS NULL
         RETURNING t.*, $3::float8 AS "keep_ms"
-      ), kept AS (${keep('ended', `'cancelled'`, '"attempts"')}
+      ), kept AS (${keep('ended', { state: `'cancelled'` })}
       ), asked AS (
         UPDATE ${task} t SET "cancel_keep_ms" = $3::float8 FROM live
         WHERE ${sameKey('t', 'live')} AND live."worker_id" IS NOT NULL
@@ -457,22 +485,17 @@ export function taskSql(schema: string) {
       )
       SELECT (SELECT count(*) FROM ended)::int AS "ended",
         (SELECT count(pg_notify(${channel}, 'c' || "id")) FROM asked)::int AS "asked",
-        (SELECT "name" FROM ended), (SELECT "lane" FROM ended)`,
+        (SELECT "name" FROM ended), (SELECT "lane" FROM ended), (${hear('ended')})::int AS "told"`,
 
-    /** $1 id. Its unique key may be taken meanwhile: that is an error, and the finished row stays. It expires no more. */
+    /**
+     * $1 id. A dead letter goes back to the queue that it came from. Its unique key may be taken meanwhile: that is an
+     * error, and the finished row stays. It expires no more.
+     */
     retry: `
       WITH gone AS (
         DELETE FROM ${finished} WHERE "id" = $1::uuid AND "state" IN ('failed', 'cancelled') AND ${stays} RETURNING *
       ), back AS (
-        INSERT INTO ${task} ("id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
-          "created_at", "started_at", "unique_key", "unique_scope", "rate_key", "payload", "attempts", "lane", "lane_limit",
-          "scheduled_at", "due_at")
-        SELECT "id", "queue", "name", "priority", "claim_seq", "attempt", "max_retries", "timeout_ms",
-          "created_at", "started_at", "unique_key",
-          CASE "unique_scope" WHEN 'liveExpired' THEN NULL WHEN 'waitingExpired' THEN 'waiting' ELSE "unique_scope" END,
-          "rate_key", "payload", "attempts", "lane", "lane_limit",
-          CASE WHEN "lane" IS NULL THEN now() ELSE 'infinity' END, CASE WHEN "lane" IS NOT NULL THEN now() END FROM gone
-        RETURNING "queue", "name", "lane"
+        ${putBack(task, 'gone')} RETURNING "queue", "name", "lane"
       ), woken AS (
         ${wake('back')}
       )
@@ -482,19 +505,21 @@ export function taskSql(schema: string) {
     /** $1 id: who holds the unique key of this finished task. */
     keyHolder: `
       SELECT t."id"::text AS "holder" FROM ${finished} f
-      JOIN ${task} t ON t."queue" = f."queue" AND t."name" = f."name" AND t."unique_key" = f."unique_key"
-        AND ${holdsKey('t.')}
+      JOIN ${task} t ON t."queue" = coalesce(f."dead_from", f."queue") AND t."name" = f."name"
+        AND t."unique_key" = f."unique_key" AND ${holdsKey('t.')}
       WHERE f."id" = $1::uuid`,
 
     /** $1 id. A running task is left alone. */
     remove: `
       WITH live AS (
-        DELETE FROM ${task} WHERE "id" = $1::uuid AND "worker_id" IS NULL RETURNING "queue", "name", "lane"
+        DELETE FROM ${task} WHERE "id" = $1::uuid AND "worker_id" IS NULL
+        RETURNING "id", "awaited", "queue", "name", "lane"
       ), past AS (
         DELETE FROM ${finished} WHERE "id" = $1::uuid AND ${stays} RETURNING 1
       )
       SELECT ((SELECT count(*) FROM live) + (SELECT count(*) FROM past))::int AS "removed",
-        live."queue", live."name", live."lane" FROM (VALUES (1)) one LEFT JOIN live ON true`,
+        live."queue", live."name", live."lane", (${hear('live')})::int AS "told"
+      FROM (VALUES (1)) one LEFT JOIN live ON true`,
 
     /** $1 queue. */
     pause: `

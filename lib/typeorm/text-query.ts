@@ -77,17 +77,18 @@ export class TextQuery implements Submittable {
 function asText(value: unknown): string | null {
   if (typeof value === 'string') return value;
   if (value === null || value === undefined) return null;
-  return Array.isArray(value) ? textArray(value as readonly string[]) : String(value);
+  return Array.isArray(value) ? textArray(value as readonly (string | null)[]) : String(value);
 }
 
 const quotable = /[\\"]/;
 
 /** An array in PostgreSQL's own notation. */
-export function textArray(items: readonly string[]): string {
+export function textArray(items: readonly (string | null)[]): string {
   let text = '';
   for (const item of items) {
-    const quoted = quotable.test(item) ? item.replaceAll(/[\\"]/g, '\\$&') : item;
-    text += `${text === '' ? '' : ','}"${quoted}"`;
+    if (text !== '') text += ',';
+    if (item === null) text += 'NULL';
+    else text += `"${quotable.test(item) ? item.replaceAll(/[\\"]/g, '\\$&') : item}"`;
   }
   return `{${text}}`;
 }

@@ -1,5 +1,6 @@
 import type { ClientConfig } from 'pg';
 import type { DataSource } from 'typeorm';
+import type { BulkStore } from '../engine/bulk-store.js';
 import { delay } from '../engine/delay.js';
 import { type Lane, lanesOf } from '../engine/lane.js';
 import type { LaneStore } from '../engine/lane-store.js';
@@ -26,6 +27,7 @@ import {
   type StoreHint,
   type TaskCounts,
   type TaskFilter,
+  type TaskOutcome,
   type TaskPage,
   TaskStore,
   type WorkerIdentity,
@@ -34,6 +36,7 @@ import type { PruneReport, PruneRequest } from '../engine/upkeep.js';
 import { BackieError } from '../errors/backie.error.js';
 import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { AttemptTransactions } from './attempt-transactions.js';
+import { bulkSql } from './bulk.sql.js';
 import { Claimer } from './claimer.js';
 import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
 import { controlSql } from './control.sql.js';
@@ -48,12 +51,15 @@ import { PostgresLease } from './postgres-lease.js';
 import { PostgresNotifier } from './postgres-notifier.js';
 import { Permits } from './permits.js';
 import { Producer } from './producer.js';
-import { keepValue, settlementsJson, shownTask, text } from './task-row.js';
+import { keepValue, settlementsJson, shownTask, taskOutcome, text } from './task-row.js';
+import { resultSql } from './result.sql.js';
 import { scheduleSql } from './schedule.sql.js';
+import { SharedNotifier } from './shared-notifier.js';
 import { taskSql } from './task.sql.js';
 import type { TextRow } from './text-query.js';
 import { TypeOrmControlStore } from './typeorm-control-store.js';
 import { TypeOrmLaneStore } from './typeorm-lane-store.js';
+import { TypeOrmBulkStore } from './typeorm-bulk-store.js';
 import { type Transaction, TypeOrmScheduleStore } from './typeorm-schedule-store.js';
 import { uniqueSql } from './unique.sql.js';
 import { TypeOrmUpkeep } from './typeorm-upkeep.js';
@@ -95,6 +101,10 @@ export class TypeOrmTaskStore extends TaskStore {
   readonly control: ControlStore;
   readonly lanes: LaneStore & Pick<TypeOrmLaneStore, 'tryToAdmit'>;
   private readonly listeners = new Set<(hint: StoreHint) => void>();
+  readonly bulk: BulkStore;
+  private readonly notifier = new SharedNotifier(
+    (listener) => new PostgresNotifier(this.connectionConfig(), this.statements.listen.text, listener),
+  );
   private readonly looks = new Permits(connectionsForLooks);
   private opened = false;
   private readonly openRun: Run = (statement, values) =>
@@ -121,6 +131,7 @@ export class TypeOrmTaskStore extends TaskStore {
       return result;
     };
     this.schedules = new TypeOrmScheduleStore(this.statements, this.openRun, transaction);
+    this.bulk = new TypeOrmBulkStore(this.statements, this.openRun, (lanes) => this.lanes.tryToAdmit(lanes));
     this.upkeep = new TypeOrmUpkeep(
       this.statements,
       this.openRun,
@@ -215,7 +226,7 @@ export class TypeOrmTaskStore extends TaskStore {
     settlements: readonly Settlement[],
   ): Promise<ReadonlyMap<string, TaskState>> {
     const settled = new Map<string, TaskState>();
-    for (const [statement, own] of byStatement(settlements)) {
+    for (const [statement, own] of inStatements(settlements)) {
       const values = statement === 'settle' ? [settlementsJson(own)] : endedValues(statement, own);
       // Only what `settle` writes may have come out otherwise than as done.
       for (const [id, state] of await run(this.statements[statement], [workerId, ...values])) {
@@ -242,10 +253,12 @@ export class TypeOrmTaskStore extends TaskStore {
     return row?.[0] == null ? null : Number(row[0]);
   }
 
-  async rescue({ leaseMs, maxCrashes, keepFailedMs }: RescueRequest): Promise<readonly RescuedTask[]> {
+  async rescue(request: RescueRequest): Promise<readonly RescuedTask[]> {
+    const { leaseMs, maxCrashes, keepFailedMs, deadLetters = {} } = request;
     const rescued: RescuedTask[] = [];
     for (let found = rescueLimit; found === rescueLimit;) {
-      const rows = await this.run('rescue', [leaseMs, maxCrashes, keepJson(keepFailedMs), rescueLimit]);
+      const values = [leaseMs, maxCrashes, keepJson(keepFailedMs), rescueLimit, JSON.stringify(deadLetters)];
+      const rows = await this.run('rescue', values);
       // What somebody wanted cancelled ends so, and is no longer anybody's to rescue. No row at all has no id.
       await this.lanes.tryToAdmit(lanesOf(rows.map(([, queue, name, , , , lane]) => keyed(queue, name, lane))));
       rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));
@@ -281,15 +294,14 @@ export class TypeOrmTaskStore extends TaskStore {
       listener({ kind: 'deaf', reason: 'a transaction pooler passes on no NOTIFY' });
       return { live: false, stop: async () => unlisten() };
     }
-    const notifier = new PostgresNotifier(this.connectionConfig(), this.statements.listen.text, listener);
-    await notifier.start();
+    const listening = await this.notifier.listen(listener);
     return {
       get live() {
-        return notifier.live;
+        return listening.live;
       },
       stop: () => {
         unlisten();
-        return notifier.stop();
+        return listening.stop();
       },
     };
   }
@@ -304,6 +316,12 @@ export class TypeOrmTaskStore extends TaskStore {
     if (!isUuid(id)) return null;
     const [row] = await this.look('find', [id]);
     return row ? shownTask(row) : null;
+  }
+
+  async outcomes(ids: readonly string[]): Promise<ReadonlyMap<string, TaskOutcome>> {
+    const known = ids.filter(isUuid);
+    if (known.length === 0) return new Map();
+    return new Map((await this.run('outcomes', [known])).map((row) => [text(row[0]), taskOutcome(row)]));
   }
 
   async list(filter: TaskFilter, page: PageRequest): Promise<TaskPage> {
@@ -422,6 +440,8 @@ function namedStatements(schema: string) {
     ...upkeepSql(schema),
     ...controlSql(schema),
     ...laneSql(schema),
+    ...resultSql(schema),
+    ...bulkSql(schema),
     listNewestFirst: list('DESC'),
     listOldestFirst: list('ASC'),
     renewLeaseHere: `${sql.renewLease} RETURNING 1`,
@@ -430,8 +450,10 @@ function namedStatements(schema: string) {
   return Object.fromEntries(named) as Record<keyof typeof texts, Statement>;
 }
 
+type SettleStatement = 'settleRemoved' | 'settleKept' | 'settle';
+
 /** Most tasks simply end; what happens to the others is decided row by row. */
-function statementOf(settlement: Settlement): 'settleRemoved' | 'settleKept' | 'settle' {
+function statementOf(settlement: Settlement): SettleStatement {
   if (settlement.kind !== 'finish' || settlement.state !== 'done' || settlement.attempt) return 'settle';
   return settlement.keepMs === null ? 'settleRemoved' : 'settleKept';
 }
@@ -445,12 +467,42 @@ function endedValues(statement: 'settleRemoved' | 'settleKept', settlements: rea
   ];
   if (statement === 'settleKept') {
     values.push(settlements.map((settlement) => keepValue(settlement.kind === 'finish' ? settlement.keepMs : null)));
+    values.push(settlements.map((settlement) => resultOf(settlement) ?? null));
   }
   return values;
 }
 
-function byStatement(settlements: readonly Settlement[]): Map<ReturnType<typeof statementOf>, Settlement[]> {
-  const groups = new Map<ReturnType<typeof statementOf>, Settlement[]>();
+function resultOf(settlement: Settlement): string | undefined {
+  return settlement.kind === 'finish' ? settlement.result : undefined;
+}
+
+/** How many characters of results one statement carries, if it is more than one result. */
+const maxResultsLength = 8 * 1024 * 1024;
+
+function inStatements(settlements: readonly Settlement[]): [SettleStatement, readonly Settlement[]][] {
+  return [...byStatement(settlements)].flatMap(([statement, own]) => {
+    const parts = statement === 'settleKept' ? inParts(own) : [own];
+    return parts.map((part): [SettleStatement, readonly Settlement[]] => [statement, part]);
+  });
+}
+
+function inParts(settlements: readonly Settlement[]): (readonly Settlement[])[] {
+  const parts: Settlement[][] = [[]];
+  let length = 0;
+  for (const settlement of settlements) {
+    const own = resultOf(settlement)?.length ?? 0;
+    if (length > 0 && length + own > maxResultsLength) {
+      parts.push([]);
+      length = 0;
+    }
+    parts.at(-1)?.push(settlement);
+    length += own;
+  }
+  return parts;
+}
+
+function byStatement(settlements: readonly Settlement[]): Map<SettleStatement, Settlement[]> {
+  const groups = new Map<SettleStatement, Settlement[]>();
   for (const settlement of settlements) {
     const statement = statementOf(settlement);
     const group = groups.get(statement);

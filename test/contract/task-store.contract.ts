@@ -750,7 +750,8 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           const id = await add();
           expect(await settle(worker, finish(await claimOne(worker), { state }))).toEqual([id]);
           const ended = await found(id);
-          expect(ended).toMatchObject({ state, workerId: null, attempt: 1, retries: 0, attempts: [] });
+          const attempts = state === 'done' ? [{ number: 1, outcome: 'done', workerId: worker.workerId }] : [];
+          expect(ended).toMatchObject({ state, workerId: null, attempt: 1, retries: 0, attempts });
           expect(ended.finishedAt!.getTime()).toBeGreaterThanOrEqual(ended.startedAt!.getTime());
         },
       );
@@ -823,7 +824,15 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           [1, 'failure 1'],
           [2, 'failure 2'],
           [3, 'failure 3'],
+          [4, undefined],
         ]);
+        expect(ended.attempts[3]).toStrictEqual({
+          number: 4,
+          outcome: 'done',
+          workerId: worker.workerId,
+          startedAt: ended.startedAt,
+          finishedAt: ended.finishedAt,
+        });
       });
 
       it('remembers an attempt without an error as one without', async () => {
@@ -840,13 +849,23 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         });
       });
 
-      it('remembers the latest 50 attempts', async () => {
+      it('remembers the latest 500 attempts, and of the errors of old ones no more than how they begin', async () => {
         const worker = await lease();
         const id = await add();
-        for (let number = 1; number <= 53; number++) await settle(worker, retry(await claimOne(worker), 0));
+        const error = { name: 'Error', message: '🧵'.repeat(300), stack: 'at x', cause: { name: 'E', message: 'm' } };
+        for (let number = 1; number <= 503; number++) {
+          const claimed = await claimOne(worker);
+          const attempt = { number, outcome: 'failed', ...(number % 5 && { error }) } as const;
+          await settle(worker, { ...retry(claimed, 0), attempt } as Settlement);
+        }
         const { attempt, retries, attempts } = await found(id);
-        expect({ attempt, retries }).toEqual({ attempt: 53, retries: 53 });
-        expect(attempts.map(({ number }) => number)).toEqual(Array.from({ length: 50 }, (_, i) => i + 4));
+        expect({ attempt, retries }).toEqual({ attempt: 503, retries: 503 });
+        expect(attempts.map(({ number }) => number)).toEqual(Array.from({ length: 500 }, (_, i) => i + 4));
+        const brief = { name: 'Error', message: '🧵'.repeat(200) };
+        const expected = (number: number) => (number > 453 ? error : brief);
+        expect(attempts.map((one) => one.error)).toEqual(
+          attempts.map(({ number }) => (number % 5 ? expected(number) : undefined)),
+        );
       });
 
       it('gives an unfinished task back without using up an attempt', async () => {
@@ -880,7 +899,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           attempt: 1,
           retries: 0,
           crashes: 0,
-          attempts: [],
+          attempts: [{ number: 1, outcome: 'snoozed', workerId: worker.workerId }],
         });
         await subject.passTime(queue, hourMs);
         expect(await claimOne(worker)).toMatchObject({ id, attempt: 2, retries: 0, claimSeq: claimed.claimSeq + 1 });
@@ -917,7 +936,7 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
           finish(failed, { state: 'failed', attempt: { number: 1, outcome: 'failed' } }),
         );
         expect(settled).toEqual([done, gone, failed, again, back].map((one) => one.id).toSorted());
-        expect(await found(done.id)).toMatchObject({ state: 'done', attempt: 1, attempts: [] });
+        expect(await found(done.id)).toMatchObject({ state: 'done', attempt: 1, attempts: [{ outcome: 'done' }] });
         expect(await store.find(gone.id)).toBeNull();
         expect(await found(failed.id)).toMatchObject({ state: 'failed', attempts: [{ outcome: 'failed' }] });
         expect(await found(again.id)).toMatchObject({ state: 'ready', attempt: 1, retries: 1 });

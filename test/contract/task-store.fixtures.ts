@@ -52,7 +52,9 @@ export function leaseOf(
 
 export function finish(
   { id, queue, claimSeq }: Claim,
-  how: Partial<Pick<Extract<Settlement, { kind: 'finish' }>, 'state' | 'keepMs' | 'attempt'>> = {},
+  how: Partial<
+    Pick<Extract<Settlement, { kind: 'finish' }>, 'state' | 'keepMs' | 'attempt' | 'result' | 'deadLetter'>
+  > = {},
 ): Settlement {
   return { kind: 'finish', id, queue, claimSeq, state: 'done', keepMs: Infinity, attempt: null, ...how };
 }
@@ -63,8 +65,9 @@ export function retry(claim: Claim & { readonly attempt?: number }, delayMs: num
   return { kind: 'retry', id, queue, claimSeq, delayMs, attempt };
 }
 
-export function snooze({ id, queue, claimSeq }: Claim, delayMs: number): Settlement {
-  return { kind: 'snooze', id, queue, claimSeq, delayMs };
+export function snooze(claim: Claim & { readonly attempt?: number }, delayMs: number): Settlement {
+  const { id, queue, claimSeq } = claim;
+  return { kind: 'snooze', id, queue, claimSeq, delayMs, attempt: { number: claim.attempt ?? 1, outcome: 'snoozed' } };
 }
 
 export function release({ id, queue, claimSeq }: Claim): Settlement {

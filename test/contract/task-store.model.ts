@@ -263,6 +263,7 @@ class World {
     if (kind === 'retry' || (kind === 'finish' && state === 'failed')) {
       this.change(id, { outcomes: [...outcomes, 'failed'] });
     }
+    if (kind === 'finish' && state === 'done') this.change(id, { outcomes: [...outcomes, 'done'] });
     if (kind === 'finish') return this.end(id, state, keep);
     if (keepCancelled !== null) return this.end(id, 'cancelled', keepCancelled);
     this.change(id, { state: 'ready', workerId: null });

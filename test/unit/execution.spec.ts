@@ -47,7 +47,7 @@ describe('an execution', () => {
   });
 
   it.each<[string, TaskHandler, object]>([
-    ['returns a value', () => 1, { kind: 'returned' }],
+    ['returns a value', () => 1, { kind: 'returned', value: 1 }],
     ['returns a promise', async () => {}, { kind: 'returned' }],
     [
       'throws at once',

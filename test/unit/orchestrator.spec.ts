@@ -18,7 +18,7 @@ describe('a shutdown by a signal', () => {
     process.on(signal, () => {});
     process.on(signal, neighbour);
     const unused = undefined as never;
-    const orchestrator = new BackieOrchestrator({ drain } as never, unused, unused, unused, true);
+    const orchestrator = new BackieOrchestrator({ drain } as never, unused, unused, unused, true, unused);
     const over = orchestrator.beforeApplicationShutdown(signal);
     return { drain, drained, over, neighbour };
   }

@@ -471,7 +471,7 @@ describe('a queue worker', () => {
       expect(starting).toHaveBeenCalledOnce();
       await vi.advanceTimersByTimeAsync(70);
       expect(recorder.of('done')).toEqual([{ ...ref, durationMs: 70 }]);
-      expect(await find()).toMatchObject({ state: 'done', attempts: [] });
+      expect(await find()).toMatchObject({ state: 'done', attempts: [{ number: 1, outcome: 'done' }] });
       await worker.stop();
     });
 

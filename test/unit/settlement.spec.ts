@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Backoff } from '../../lib/engine/backoff.js';
-import { type OpenOutcome, settle, type SettlementRules } from '../../lib/engine/settlement.js';
+import { type OpenOutcome, settle, type SettlementRules, withResult } from '../../lib/engine/settlement.js';
 import type { RetentionMode } from '../../lib/engine/retention.js';
 import type { FinishedState } from '../../lib/engine/task.js';
 import {
@@ -10,6 +10,7 @@ import {
   TaskTimeoutError,
   UnrecoverableTaskError,
 } from '../../lib/errors/execution.errors.js';
+import { InvalidResultError } from '../../lib/errors/result.errors.js';
 import { claimedTask } from './engine.fixtures.js';
 
 type Settled = OpenOutcome;
@@ -38,8 +39,8 @@ function rules(fields: Partial<SettlementRules> = {}): SettlementRules {
 describe('a settlement', () => {
   /** Outcome, retries so far of at most 3, what follows, how the attempt is recorded. */
   const table: [string, Settled, number, 'retry' | 'release' | 'snooze' | FinishedState, string | null][] = [
-    ['snoozed', { kind: 'snoozed', delayMs: 5 }, 0, 'snooze', null],
-    ['snoozed', { kind: 'snoozed', delayMs: 5 }, 3, 'snooze', null],
+    ['snoozed', { kind: 'snoozed', delayMs: 5 }, 0, 'snooze', 'snoozed'],
+    ['snoozed', { kind: 'snoozed', delayMs: 5 }, 3, 'snooze', 'snoozed'],
     ['returned', { kind: 'returned' }, 0, 'done', null],
     ['returned', { kind: 'returned' }, 3, 'done', null],
     ['interrupted', { kind: 'interrupted' }, 0, 'release', null],
@@ -75,6 +76,7 @@ describe('a settlement', () => {
       case 'snooze':
         expect(row.follows).toBe('snooze');
         expect(settlement.delayMs).toBe(5);
+        expect(settlement.attempt).toEqual({ number: 5, outcome: row.recorded });
         break;
       case 'retry':
         expect(row.follows).toBe('retry');
@@ -102,6 +104,65 @@ describe('a settlement', () => {
     expect(endings.map((one) => keepMs(one, retention))).toEqual([5_000, null, 7_000]);
     expect(endings.map((one) => keepMs(one, {}))).toEqual([null, Infinity, Infinity]);
     expect(endings.map((one) => keepMs(one, { done: 'forever' }))).toEqual([Infinity, Infinity, Infinity]);
+  });
+
+  describe('of a task that keeps its result', () => {
+    const circular: { self?: unknown } = {};
+    circular.self = circular;
+    const after = (value: unknown, fields: Partial<SettlementRules> = {}) => {
+      const [task, how] = [claimedTask(), rules({ keepResult: true, ...fields })];
+      return settle(task, withResult({ kind: 'returned', value }, task, how), how);
+    };
+
+    it('stays a day with it where its queue keeps no done task, else as long as the queue says', () => {
+      const done = { kind: 'finish', state: 'done', result: '{"a":1}', attempt: null };
+      for (const retention of ['removeDone', 'removeAll'] as const) {
+        expect(after({ a: 1 }, { retention })).toMatchObject({ ...done, keepMs: 86_400_000 });
+      }
+      expect(after({ a: 1 }, { retention: 'keepAll' })).toMatchObject({ ...done, keepMs: Infinity });
+      expect(after({ a: 1 }, { retention: { done: 5_000 } })).toMatchObject({ ...done, keepMs: 5_000 });
+      expect(after({ a: 1 }, { retention: { done: 5_000 }, keepResult: undefined })).toMatchObject(done);
+      expect(after(null)).toMatchObject({ ...done, result: 'null' });
+    });
+
+    it('has none when nothing was returned, or when it is told to have none', () => {
+      expect(after(undefined)).toMatchObject({ state: 'done', keepMs: 86_400_000, result: undefined });
+      expect(after(1, { keepResult: false, retention: 'keepAll' })).toMatchObject({
+        state: 'done',
+        keepMs: Infinity,
+        result: undefined,
+      });
+      expect(after(circular, { keepResult: undefined })).toMatchObject({ state: 'done', keepMs: null });
+    });
+
+    it.each([
+      ['circular', circular, /circular/i],
+      ['a BigInt', 1n, /BigInt/],
+      ['a function', () => {}, /function/],
+      ['not finite', { a: Number.NaN }, /NaN/],
+      ['too large', 'x'.repeat(1_000), /takes 1002 bytes, the limit is 100/],
+    ])('fails without a retry when that is %s', (_, value, message) => {
+      const how = rules({ keepResult: true, maxResultBytes: 100 });
+      const encode = () => withResult({ kind: 'returned', value }, claimedTask(), how);
+      expect(encode).toThrow(InvalidResultError);
+      expect(encode).toThrow(message);
+      const settlement = settle(claimedTask(), { kind: 'threw', error: new InvalidResultError('work', 'no') }, how);
+      expect(settlement).toMatchObject({ state: 'failed', attempt: { error: { name: 'InvalidResultError' } } });
+    });
+
+    it('stays a day when it fails, too, so that whoever awaits it learns of that', () => {
+      const how = rules({ keepResult: true, retention: 'removeAll', maxRetries: 0 });
+      expect(settle(claimedTask(), { kind: 'threw', error: 1 }, how)).toMatchObject({ keepMs: 86_400_000 });
+    });
+  });
+
+  it('of a task with a queue of dead letters names it once no retry is left, and stays for ever', () => {
+    const how = rules({ deadLetter: 'dead', retention: 'removeAll', maxRetries: 1 });
+    const threw = { kind: 'threw', error: new Error('no') } as const;
+    expect(settle(claimedTask({ retries: 1 }), threw, how)).toMatchObject({ deadLetter: 'dead', keepMs: Infinity });
+    expect(settle(claimedTask(), threw, how)).not.toHaveProperty('deadLetter');
+    expect(settle(claimedTask(), { kind: 'cancelled', error: cancel }, how)).not.toHaveProperty('deadLetter');
+    expect(settle(claimedTask(), { kind: 'returned' }, how)).not.toHaveProperty('deadLetter');
   });
 
   it('records the error of the attempt', () => {

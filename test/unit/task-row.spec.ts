@@ -91,6 +91,16 @@ describe('a settlement', () => {
       { ...claim, kind: 'retry', delayMs: 250, attempt },
       ['id', 'default', 3, null, null, 250, attempt],
     ],
+    [
+      'that becomes a dead letter',
+      { ...claim, kind: 'finish', state: 'failed', keepMs: Infinity, attempt, deadLetter: 'dead' },
+      ['id', 'default', 3, 'failed', 'Infinity', null, attempt, 'dead'],
+    ],
+    [
+      'that was snoozed',
+      { ...claim, kind: 'snooze', delayMs: 250, attempt: { number: 2, outcome: 'snoozed' } },
+      ['id', 'default', 3, null, null, 250, { number: 2, outcome: 'snoozed' }],
+    ],
     ['to be released', { ...claim, kind: 'release' }, ['id', 'default', 3, null, null, null, null]],
   ])('%s is written as one JSON array', (_, settlement, row) => {
     expect(JSON.parse(settlementJson(settlement))).toEqual(row);
@@ -172,6 +182,8 @@ describe('a row', () => {
       expiresAt: nullable(date),
       reason: nullable(fc.constant('expired' as const)),
       attempts: fc.array(attempt, { maxLength: 3 }),
+      result: fc.constant(undefined),
+      deadFrom: nullable(text),
     });
     fc.assert(
       fc.property(fields, (task) => {
@@ -187,9 +199,34 @@ describe('a row', () => {
           JSON.stringify(task.payload),
           JSON.stringify(attempts),
           ...columns(task.expiresAt, task.reason, task.concurrencyKey),
+          null,
+          null,
+          task.deadFrom,
         ];
         expect(shownTask(row)).toEqual(task);
       }),
     );
+  });
+
+  it('of a done task shows the attempt that succeeded, of which nothing was written down, and its result', () => {
+    const row = [
+      ...columns('done', null, 2_000, 'id', 'default', 'work', 0, 500, 3, 2, 1, 0, null, null, 400, 1_000, null, {}),
+      ...columns(
+        [{ number: 1, outcome: 'failed', workerId: 'one', startedAt: 600, finishedAt: 700 }],
+        null,
+        null,
+        null,
+        'two',
+      ),
+      '{"rows":7}',
+      null,
+    ];
+    expect(shownTask(row)).toMatchObject({
+      attempts: [
+        { number: 1, outcome: 'failed' },
+        { number: 2, outcome: 'done', workerId: 'two', startedAt: new Date(1_000), finishedAt: new Date(2_000) },
+      ],
+      result: { rows: 7 },
+    });
   });
 });

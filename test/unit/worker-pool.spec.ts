@@ -392,6 +392,7 @@ describe('a worker pool', () => {
     vi.spyOn(store, 'lease').mockResolvedValueOnce(fake);
     const claimed = [10_000, 60_000, 20_000].map((timeoutMs) => claimedTask({ timeoutMs }));
     vi.spyOn(store, 'claim').mockResolvedValueOnce(claimed).mockResolvedValue([]);
+    vi.spyOn(store, 'holdings').mockResolvedValue(claimed.map((task) => ({ ...task, cancelRequested: false })));
     const pool = poolOf([definition(forever, { maxRetries: 0 })]);
     await pool.start();
     await ticks();
@@ -483,7 +484,7 @@ describe('a worker pool', () => {
     answer.reject(new Error('no answer'));
     await ticks();
     expect(pool.status().lastError).toMatchObject({ doing: 'look at what this worker holds', message: 'no answer' });
-    await vi.advanceTimersByTimeAsync(1_000);
+    await vi.advanceTimersByTimeAsync(500);
     expect(ask).toHaveBeenCalledTimes(2);
     await ended(pool);
   });
@@ -495,14 +496,15 @@ describe('a worker pool', () => {
       queueOf({ name: 'a', retention: 'removeAll' }),
       queueOf({ name: 'b', retention: { failed: 5_000 } }),
     ];
-    const pool = poolOf([definition(() => {})], { queues, maxCrashes: 7 });
+    const tasks = [definition(() => {}), definition(() => {}, { name: 'pay', deadLetter: 'dead' })];
+    const pool = poolOf(tasks, { queues, maxCrashes: 7 });
     await pool.start();
     const keepFailedMs = new Map([
       ['default', Infinity],
       ['a', null],
       ['b', 5_000],
     ]);
-    expect(rescue).toHaveBeenCalledWith({ leaseMs, maxCrashes: 7, keepFailedMs });
+    expect(rescue).toHaveBeenCalledWith({ leaseMs, maxCrashes: 7, keepFailedMs, deadLetters: { pay: 'dead' } });
     await pool.drain();
   });
 

@@ -48,6 +48,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "scheduled_at" timestamptz NOT NULL DEFAULT now(),
           "worker_id" uuid,
           "claimed_ahead" boolean NOT NULL DEFAULT false,
+          "awaited" boolean NOT NULL DEFAULT false,
           "claim_seq" bigint NOT NULL DEFAULT 0,
           "attempt" integer NOT NULL DEFAULT 0,
           "retries" integer NOT NULL DEFAULT 0,
@@ -129,8 +130,11 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "rate_key" text,
           "lane" text,
           "lane_limit" integer,
+          "worker_id" uuid,
+          "dead_from" text,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL,
+          "result" jsonb,
           CONSTRAINT "finished_task_pkey" PRIMARY KEY ("id", "queue", "kept_until"),
           CONSTRAINT "finished_task_state" CHECK ("state" IN ('done', 'failed', 'cancelled'))
         ) PARTITION BY RANGE ("kept_until")`);

@@ -253,7 +253,10 @@ describe("the application's own type parsers", () => {
       retries: 1,
       claimSeq: 2,
       payload: { big: 9_007_199_254_740_991, deep: [{ null: null }] },
-      attempts: [{ number: 1, error: { message: 'not today' } }],
+      attempts: [
+        { number: 1, error: { message: 'not today' } },
+        { number: 2, outcome: 'done' },
+      ],
     });
     expect(Number.isNaN(task.createdAt.getTime())).toBe(false);
     expect(await tasks.counts()).toMatchObject({ done: 2 });

@@ -39,7 +39,7 @@ describe('retry', () => {
     expect(await done).toMatchObject([{ id, attempt: 5 }]);
     const task = await found(tasks, id);
     expect(task).toMatchObject({ state: 'done', retries: 0, claimSeq: 5 });
-    expect(task.attempts.map(({ number }) => number)).toEqual([1, 2, 3, 4]);
+    expect(task.attempts.map(({ number }) => number)).toEqual([1, 2, 3, 4, 5]);
   });
 
   it('puts a cancelled task back', async () => {

@@ -62,7 +62,7 @@ describe('attempts', () => {
     expect(runs).toBe(expected);
   });
 
-  it('ends as done when a retry succeeds, and remembers the attempts that did not', async () => {
+  it('ends as done when a retry succeeds, and remembers every attempt', async () => {
     const Work = taskOf('work', (_payload, { attempt }) => attempt < 3 && fails(), { backoff: Backoff.none() });
     const { tasks, events } = await bootApp([Work], { defaults: { retention: 'keepAll' } });
     const done = next(events, 'done');
@@ -72,7 +72,11 @@ describe('attempts', () => {
       state: 'done',
       attempt: 3,
       retries: 2,
-      attempts: [{ number: 1 }, { number: 2 }],
+      attempts: [
+        { number: 1, outcome: 'failed' },
+        { number: 2, outcome: 'failed' },
+        { number: 3, outcome: 'done' },
+      ],
     });
   });
 

@@ -24,7 +24,8 @@ describe('a handler that snoozes', () => {
     for (let attempt = 1; attempt < 4; attempt++) {
       expect(await snoozed).toMatchObject([{ id, name: 'work', queue: 'default', attempt, delayMs: hourMs }]);
       const waiting = await found(tasks, id);
-      expect(waiting).toMatchObject({ state: 'ready', attempt, retries: 0, attempts: [] });
+      expect(waiting).toMatchObject({ state: 'ready', attempt, retries: 0 });
+      expect(waiting.attempts.map(({ outcome }) => outcome)).toEqual(Array(attempt).fill('snoozed'));
       expect(waiting.scheduledAt.getTime() - Date.now()).toBeGreaterThan(hourMs / 2);
       snoozed = next(events, 'snoozed');
       await hasten(app, id);

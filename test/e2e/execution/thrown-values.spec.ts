@@ -87,6 +87,7 @@ it.each([
     const task = await found(tasks, id);
     expect(task.attempts, titles[index]).toMatchObject([
       { number: 1, outcome: 'failed', error: { name: expect.any(String), message: expect.any(String) } },
+      { number: 2, outcome: 'done' },
     ]);
     const stored = JSON.stringify(task.attempts[0].error);
     expect(stored.length, titles[index]).toBeLessThanOrEqual(16 * 1024);

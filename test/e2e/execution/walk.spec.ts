@@ -70,7 +70,8 @@ describe('the life of a task, as find() shows it', () => {
     second.attempt.resolve();
     await done;
     const ended = await found(tasks, id);
-    expect(ended).toMatchObject({ ...asEnqueued, state: 'done', attempt: 2, retries: 1, workerId: null, attempts });
+    expect(ended).toMatchObject({ ...asEnqueued, state: 'done', attempt: 2, retries: 1, workerId: null });
+    expect(ended.attempts).toMatchObject([...attempts, { number: 2, outcome: 'done', workerId }]);
     expect(ended.finishedAt!.getTime()).toBeGreaterThanOrEqual(ended.startedAt!.getTime());
     expect(ended.createdAt).toEqual(beginning.createdAt);
   });

@@ -48,7 +48,10 @@ it('takes the tasks from a worker whose row is gone, tells it at once, and recor
   expect(await found(tasks, id)).toMatchObject({
     state: 'done',
     retries: 0,
-    attempts: [{ number: 1, outcome: 'crashed', workerId: before }],
+    attempts: [
+      { number: 1, outcome: 'crashed', workerId: before },
+      { number: 2, outcome: 'done', workerId: after },
+    ],
   });
   expect(await sql(`SELECT id FROM "${schema}".worker`)).toEqual([{ id: after }]);
 });
@@ -166,5 +169,10 @@ it('leaves the tasks of a worker alone whose lease is alive, whoever looks', asy
   const done = next(one.events, 'done');
   gate.resolve();
   await done;
-  expect(await found(two.tasks, id)).toMatchObject({ state: 'done', claimSeq: 1, crashes: 0, attempts: [] });
+  expect(await found(two.tasks, id)).toMatchObject({
+    state: 'done',
+    claimSeq: 1,
+    crashes: 0,
+    attempts: [{ number: 1, outcome: 'done' }],
+  });
 });

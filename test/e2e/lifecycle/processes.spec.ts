@@ -49,7 +49,12 @@ it('renews the lease of a process whose handler blocks the event loop for longer
   expect(await done).toEqual([{ kind: 'done', id, attempt: 1 }]);
   expect(starts).toHaveLength(1);
   expect(rescued).toEqual([]);
-  expect(await found(tasks, id)).toMatchObject({ state: 'done', claimSeq: 1, crashes: 0, attempts: [] });
+  expect(await found(tasks, id)).toMatchObject({
+    state: 'done',
+    claimSeq: 1,
+    crashes: 0,
+    attempts: [{ number: 1, outcome: 'done' }],
+  });
 });
 
 it.each<[string, NodeJS.Signals]>([
@@ -77,7 +82,10 @@ it.each<[string, NodeJS.Signals]>([
     retries: 0,
     crashes: 1,
     claimSeq: 2,
-    attempts: [{ number: 1, outcome: 'crashed', workerId }],
+    attempts: [
+      { number: 1, outcome: 'crashed', workerId },
+      { number: 2, outcome: 'done' },
+    ],
   });
 });
 
@@ -143,5 +151,8 @@ it('lets a process that was stopped past its lease change nothing when it wakes 
   const done = next(events, 'done');
   gate.resolve();
   expect(await done).toMatchObject([{ id, attempt: 2 }]);
-  expect(await found(tasks, id)).toMatchObject({ state: 'done', attempts: [{ number: 1, outcome: 'crashed' }] });
+  expect(await found(tasks, id)).toMatchObject({
+    state: 'done',
+    attempts: [{ outcome: 'crashed' }, { outcome: 'done' }],
+  });
 });

@@ -1,0 +1,19 @@
+import type { TaskFilter } from '../engine/task-store.js';
+
+/** Which tasks `TaskQueue.cancelMany`, `retryMany` and `removeMany` are about: `{}` for all. */
+export interface BulkFilter extends TaskFilter {
+  /** Only tasks that were enqueued before. @default now, so that tasks that come meanwhile are left alone */
+  readonly before?: Date;
+}
+
+/** Which dead letters of a queue `TaskQueue.redrive` sends back. */
+export interface RedriveFilter extends Omit<BulkFilter, 'queue' | 'state'> {
+  /** Only those that failed on this queue. */
+  readonly deadFrom?: string;
+}
+
+/** The options of `TaskQueue.result`. */
+export interface ResultOptions {
+  /** How long to wait, 1 to 2,147,483,647 milliseconds. @default 30_000 */
+  readonly timeoutMs?: number;
+}
