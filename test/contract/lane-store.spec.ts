@@ -3,6 +3,7 @@ import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { until } from '../support/tasks.js';
 import { describeLaneStore } from './lane-store.contract.js';
 import { leaseOf, mortal, newTask } from './task-store.fixtures.js';
 
@@ -80,17 +81,18 @@ describe('admission in PostgreSQL', () => {
     const { store, lane, ids, admitHere, claim } = await setUp('serial');
     await client.query('BEGIN');
     await admitHere();
-    let finished = false;
+    const progress = { finished: false };
     const admitting = store.lanes.admit([lane]).finally(() => {
-      finished = true;
+      progress.finished = true;
     });
-    // Until it waits, or has finished though it should not.
-    for (let waiting = false; !waiting && !finished;) {
-      const { rows } = await client.query<{ waiting: boolean }>(
-        `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))) AS waiting`,
+    const waits = async () => {
+      const { rows } = await client.query<{ waits: boolean }>(
+        `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))) AS waits`,
       );
-      waiting = rows[0].waiting;
-    }
+      return rows[0].waits;
+    };
+    // Until it waits, or has finished though it should not.
+    await until(waits, (waiting) => waiting || progress.finished);
     await client.query('COMMIT');
     await admitting;
     expect(await claim()).toEqual([ids[0]]);
