@@ -5,7 +5,6 @@ import { chmod, mkdir, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -132,6 +131,18 @@ it.runIf(existsSync(debian))('runs the binaries of another installation: Postgre
   expect(row).toEqual({ v: expect.stringMatching(/^15\./), e: 'UTF8' });
 });
 
+/** A keeper that listens; its server fails as soon as it is started. */
+async function keeperOfFailingServer(name: string): Promise<{ address: string; ended: Promise<unknown> }> {
+  const claim = join(folder, name);
+  const address = `${claim}.sock`;
+  const order = { postgres: '/bin/false', args: [], port: 1, pgdata: folder, claim, address, lingerMs: 0 };
+  const script = fileURLToPath(new URL('../../lib/embedded/keeper.process.js', import.meta.url));
+  const keeper = spawn(process.execPath, [script, JSON.stringify(order)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(keeper, 'exit');
+  await once(keeper.stdout, 'data');
+  return { address, ended };
+}
+
 describe('what cannot work is said in an error', () => {
   it('a port in use, and a server that does not start, with the end of its log', async () => {
     const dataDir = await initialized('failing');
@@ -152,15 +163,16 @@ describe('what cannot work is said in an error', () => {
   });
 
   it('a server that fails at once, although its starter is slow to connect', async () => {
-    const claim = join(folder, 'keeper-0');
-    const address = `${claim}.sock`;
-    const order = { postgres: '/bin/false', args: [], port: 1, pgdata: folder, claim, address, lingerMs: 0 };
-    const script = fileURLToPath(new URL('../../lib/embedded/keeper.process.js', import.meta.url));
-    const keeper = spawn(process.execPath, [script, JSON.stringify(order)], { stdio: ['ignore', 'pipe', 'inherit'] });
-    await once(keeper.stdout, 'data');
-    await delay(300);
+    const failed = { failed: 'The server ended with code 1.' };
+    const { address } = await keeperOfFailingServer('keeper-0');
+    // Slow: another keeper's server fails meanwhile, and that keeper ends.
+    const other = await keeperOfFailingServer('keeper-1');
+    const prompt = await KeeperConnection.open(other.address);
+    expect(await prompt?.greeted(10_000)).toEqual(failed);
+    await Promise.all([prompt?.leave(), other.ended]);
+
     const connection = await KeeperConnection.open(address);
-    expect(await connection?.greeted(10_000)).toEqual({ failed: 'The server ended with code 1.' });
+    expect(await connection?.greeted(10_000)).toEqual(failed);
     await connection?.leave();
     await expect.poll(() => existsSync(address)).toBe(false);
   });

@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { existsSync, watch } from 'node:fs';
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { startEmbeddedPostgres } from '../../lib/embedded/index.js';
@@ -34,6 +33,19 @@ beforeAll(async () => {
   initialized = await initializedFolders(folder);
 });
 afterAll(() => removeFolder(folder));
+
+/** Resolves once so many keepers, each of which is for one attempt to start the server, have been in the folder. */
+function keepersSeen(dataDir: string, count: number): Promise<void> {
+  const keepers = new Set<string>();
+  return new Promise((resolve) => {
+    const watcher = watch(join(dataDir, 'cluster'), (_event, name) => {
+      const [keeper] = /^keeper-[0-9a-f-]+/.exec(name ?? '') ?? [];
+      if (keeper === undefined || keepers.add(keeper).size < count) return;
+      watcher.close();
+      resolve();
+    });
+  });
+}
 
 it('ends a temporary server, and removes its folder, when its only user is killed', async () => {
   const user = await userProcess(barrel, { settings: fast });
@@ -128,8 +140,9 @@ it('waits while another starter is writing the pid file', async () => {
   const dataDir = await initialized('begun');
   const pidFile = join(dataDir, 'cluster/pgdata/postmaster.pid');
   await writeFile(pidFile, '');
+  const attempts = keepersSeen(dataDir, 3);
   const starting = startEmbeddedPostgres({ dataDir, settings: fast });
-  await setTimeout(1_000);
+  await Promise.race([attempts, starting.then(() => expect.unreachable('It has not waited.'))]);
   await rm(pidFile, { force: true });
   const server = await starting;
   await query(server.url, 'SELECT 1');
@@ -155,13 +168,7 @@ it('begins again after it was killed in the middle of initdb', async () => {
 
 it('leaves nothing behind when the starter is killed while the server is starting', async () => {
   const dataDir = await initialized('impatient');
-  const claimed = new Promise<void>((resolve) => {
-    const watcher = watch(join(dataDir, 'cluster'), (_event, name) => {
-      if (!name?.startsWith('keeper-')) return;
-      watcher.close();
-      resolve();
-    });
-  });
+  const claimed = keepersSeen(dataDir, 1);
   const { child } = launchUserProcess(barrel, { dataDir, settings: fast, lingerMs: 0 });
   await claimed;
   child.kill('SIGKILL');
