@@ -2,8 +2,15 @@ import { Cron } from 'croner';
 import type { Calendar, Schedule } from './engine/schedule.js';
 import { InvalidScheduleError } from './errors/schedule.errors.js';
 import { shown } from './options/checks.js';
+import { UtcOffsets } from './utc-offsets.js';
 
 type Pattern = Pick<Schedule, 'cron' | 'timeZone'>;
+
+/** A pattern, and as one pattern for each time of day that it names, which are asked in its stead near a change. */
+interface ReadPattern {
+  readonly whole: Cron;
+  readonly times: readonly string[];
+}
 
 /** A pattern that names more times of day than these means a stretch of the day rather than times of it. */
 const mostTimes = 60;
@@ -16,21 +23,30 @@ const mostKept = 1_000;
  * open goes on through the change: every minute, every n minutes, every hour; so do more than 60 times a day.
  */
 export class CronCalendar implements Calendar {
-  private readonly kept = new Map<string, readonly Cron[]>();
+  private readonly kept = new Map<string, ReadPattern>();
+  private readonly offsets = new UtcOffsets();
 
   next(pattern: Pattern, after: number): number | null {
+    const { whole, times } = this.read(pattern);
+    const tick = nextOf(whole, after);
+    if (times.length < 2 || (tick !== null && this.offsets.steady(pattern.timeZone, after, tick))) return tick;
     let first: number | null = null;
-    for (const part of this.read(pattern)) {
-      const tick = part.nextRun(new Date(after))?.getTime();
-      if (tick !== undefined && (first === null || tick < first)) first = tick;
+    for (const part of this.parts(pattern, times)) {
+      const one = nextOf(part, after);
+      if (one !== null && (first === null || one < first)) first = one;
     }
     return first;
   }
 
   previous(pattern: Pattern, count: number, before: number): readonly number[] {
+    const { whole, times } = this.read(pattern);
+    const latest = previousOf(whole, count, before);
+    const earliest = latest.length < count ? undefined : latest.at(-1);
+    if (times.length < 2) return latest;
+    if (earliest !== undefined && this.offsets.steady(pattern.timeZone, earliest, before)) return latest;
     const ticks = new Set<number>();
-    for (const part of this.read(pattern)) {
-      for (const tick of part.previousRuns(count, new Date(before))) ticks.add(tick.getTime());
+    for (const part of this.parts(pattern, times)) {
+      for (const tick of previousOf(part, count, before)) ticks.add(tick);
     }
     return [...ticks].toSorted((one, other) => other - one).slice(0, count);
   }
@@ -57,19 +73,30 @@ export class CronCalendar implements Calendar {
     if (first === null) throw new InvalidScheduleError(`${where}: the cron pattern ${shown(cron)} never ticks.`);
   }
 
-  private read({ cron, timeZone }: Pattern): readonly Cron[] {
+  private read({ cron, timeZone }: Pattern): ReadPattern {
     const key = `${timeZone} ${cron}`;
     let read = this.kept.get(key);
     if (!read) {
       if (this.kept.size >= mostKept) this.kept.clear();
       // As it was written first: what is wrong with it is said of that.
       const whole = new Cron(cron, { timezone: timeZone, paused: true });
-      const times = wallClockTimes(cron);
-      read = times.length > 1 ? times.map((time) => new Cron(time, { timezone: timeZone, paused: true })) : [whole];
+      read = { whole, times: wallClockTimes(cron) };
       this.kept.set(key, read);
     }
     return read;
   }
+
+  private *parts({ timeZone }: Pattern, times: readonly string[]): Iterable<Cron> {
+    for (const cron of times) yield this.read({ cron, timeZone }).whole;
+  }
+}
+
+function nextOf(cron: Cron, after: number): number | null {
+  return cron.nextRun(new Date(after))?.getTime() ?? null;
+}
+
+function previousOf(cron: Cron, count: number, before: number): number[] {
+  return cron.previousRuns(count, new Date(before)).map((tick) => tick.getTime());
 }
 
 /**
