@@ -10,7 +10,7 @@ import { type Lease, type Settlement, stateAfter } from './task-store.js';
 /** Has the outcome of each attempt of one queue decided, written, and only then told. */
 export class AttemptRecorder {
   /** Tasks whose attempt has ended, but whose settlement is not written yet. */
-  readonly underWay = new Set<string>();
+  readonly underWay = new Set<ClaimedTask>();
 
   /** @param recorded Told of each task that is no longer held here, and in how many milliseconds it is tried again. */
   constructor(
@@ -69,7 +69,7 @@ export class AttemptRecorder {
   }
 
   written({ task, settlement, durationMs, error, before }: Ending, verdict: Verdict): void {
-    this.underWay.delete(task.id);
+    this.underWay.delete(task);
     if (verdict !== 'before') this.told(task, verdict, settlement, durationMs, error);
     else if (before) this.told(task, stateAfter(before), before, durationMs, undefined);
   }
@@ -88,7 +88,7 @@ export class AttemptRecorder {
   }
 
   private write(ending: Ending): void {
-    this.underWay.add(ending.task.id);
+    this.underWay.add(ending.task);
     this.settler.write(ending);
   }
 

@@ -1,4 +1,4 @@
-import type { QueueWorker } from './queue-worker.js';
+import { claimKey, type QueueWorker } from './queue-worker.js';
 import type { Settler } from './settler.js';
 import type { Holding, Lease, TaskStore } from './task-store.js';
 
@@ -68,8 +68,8 @@ export class Audit {
     const strays = new Map<string, number>();
     for (const { id, queue, claimSeq, cancelRequested } of holdings) {
       if (cancelRequested) for (const worker of this.workers) worker.cancel({ id, queue, claimSeq });
-      if (known.has(id)) continue;
-      const claim = `${id} ${claimSeq}`;
+      const claim = claimKey({ id, claimSeq });
+      if (known.has(claim)) continue;
       const firstSeen = this.strays.get(claim);
       if (firstSeen !== undefined && firstSeen < pendingSince) {
         void this.settler.settle(lease, { kind: 'release', id, queue, claimSeq });

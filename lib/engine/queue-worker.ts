@@ -63,7 +63,8 @@ const suspectsEveryMs = 1_000;
  * of them. A claim that comes back short has emptied the queue, so the loop sleeps until it is woken or polls again.
  */
 export class QueueWorker {
-  private readonly runs = new Map<string, Run>();
+  /** Of one task there may be two: an attempt that is lost takes its time to end, and meanwhile the next is claimed here. */
+  private readonly runs = new Set<Run>();
   private readonly recorder: AttemptRecorder;
   /** Claimed ahead, in the order of their start. */
   private waiting: Held[] = [];
@@ -124,11 +125,11 @@ export class QueueWorker {
     return this.waiting.length;
   }
 
-  /** Adds the ids of all tasks that this worker knows it holds. */
+  /** Adds all claims that this worker knows it holds, each as its `claimKey`. */
   collectHeld(into: Set<string>): void {
-    for (const id of this.runs.keys()) into.add(id);
-    for (const id of this.recorder.underWay) into.add(id);
-    for (const { task } of this.waiting) into.add(task.id);
+    for (const { task } of this.runs) into.add(claimKey(task));
+    for (const task of this.recorder.underWay) into.add(claimKey(task));
+    for (const { task } of this.waiting) into.add(claimKey(task));
   }
 
   /** Monotonic milliseconds since when a claim or a reserved enqueue has been under way; Infinity when none is. */
@@ -139,7 +140,7 @@ export class QueueWorker {
   /** Monotonic milliseconds at which the last running attempt times out; 0 when none runs. */
   get latestDeadline(): number {
     let latest = 0;
-    for (const { execution } of this.runs.values()) latest = Math.max(latest, execution.deadline);
+    for (const { execution } of this.runs) latest = Math.max(latest, execution.deadline);
     return latest;
   }
 
@@ -153,7 +154,7 @@ export class QueueWorker {
 
   /** The tasks that run. */
   get runningTasks(): ClaimedTask[] {
-    return [...this.runs.values()].map(({ task }) => task);
+    return [...this.runs].map(({ task }) => task);
   }
 
   start(): void {
@@ -222,19 +223,19 @@ export class QueueWorker {
 
   /** Ends every attempt and gives its task back. */
   interrupt(): void {
-    for (const { execution } of this.runs.values()) execution.interrupt();
+    for (const { execution } of this.runs) execution.interrupt();
   }
 
   /** Whether this task runs or waits here. */
   holds(id: string): boolean {
-    return this.runs.has(id) || this.waiting.some(({ task }) => task.id === id);
+    return [...this.runs, ...this.waiting].some(({ task }) => task.id === id);
   }
 
   /** Cancels this attempt, if it runs here. What only waits here goes back, where it ends as cancelled. */
   cancel({ id, claimSeq }: SettledClaim): void {
-    const run = this.runs.get(id);
-    if (run?.task.claimSeq === claimSeq) run.execution.cancel();
-    const place = this.waiting.findIndex(({ task }) => task.id === id && task.claimSeq === claimSeq);
+    const meant = ({ task }: Held) => task.id === id && task.claimSeq === claimSeq;
+    for (const run of this.runs) if (meant(run)) run.execution.cancel();
+    const place = this.waiting.findIndex(meant);
     if (place >= 0) this.release(this.waiting.splice(place, 1));
   }
 
@@ -242,7 +243,7 @@ export class QueueWorker {
   lose(lease: Lease): void {
     for (const held of this.waiting) if (held.lease === lease) this.context.suspects.release(held.task);
     this.waiting = this.waiting.filter((held) => held.lease !== lease);
-    for (const run of this.runs.values()) if (run.lease === lease) run.execution.lose();
+    for (const run of this.runs) if (run.lease === lease) run.execution.lose();
   }
 
   /**
@@ -251,7 +252,7 @@ export class QueueWorker {
    * @param lookedAt Monotonic milliseconds at which the store was asked; what has started since says nothing.
    */
   loseOthers(lease: Lease, claims: ReadonlyMap<string, number>, lookedAt: number): void {
-    for (const run of this.runs.values()) {
+    for (const run of this.runs) {
       if (run.lease !== lease || run.execution.startedAt > lookedAt) continue;
       if (claims.get(run.task.id) !== run.task.claimSeq) run.execution.lose();
     }
@@ -411,7 +412,7 @@ export class QueueWorker {
     this.context.starting(execution);
     this.context.reporter.event('started', attemptRef(task));
     const run: Run = { task, execution, lease, startBy };
-    this.runs.set(task.id, run);
+    this.runs.add(run);
     const ended = (outcome: Outcome) => this.ended(run, definition, outcome);
     if (definition.transaction) this.runInTransaction(run, definition, definition.transaction, ended);
     else execution.run(definition.handler, ended);
@@ -433,8 +434,9 @@ export class QueueWorker {
     ).run(ended);
   }
 
-  private ended({ task, execution, lease }: Run, definition: TaskDefinition, outcome: Outcome): void {
-    this.runs.delete(task.id);
+  private ended(run: Run, definition: TaskDefinition, outcome: Outcome): void {
+    const { task, execution, lease } = run;
+    this.runs.delete(run);
     const ranMs = performance.now() - execution.startedAt;
     this.pace.ran(ranMs);
     if (ranMs > this.longestMs) {
@@ -522,6 +524,11 @@ export class QueueWorker {
 
 function latestStart({ expiresInMs }: ClaimedTask, claimedAt: number): number {
   return expiresInMs == null ? Infinity : claimedAt + expiresInMs;
+}
+
+/** Names one claim of one task. */
+export function claimKey({ id, claimSeq }: Pick<SettledClaim, 'id' | 'claimSeq'>): string {
+  return `${id} ${claimSeq}`;
 }
 
 /** Spreads processes that started together: between 90 % and 110 %. */

@@ -92,7 +92,11 @@ export class Settler {
       try {
         const settled = await this.sendByLease(entries);
         this.failing = false;
-        return entries.map((entry) => settled.get(entry.settlement.id) ?? this.missed(entry));
+        const verdicts = entries.map((entry): Verdict | undefined =>
+          settled.get(entry.lease)?.get(entry.settlement.id),
+        );
+        if (answersOf(settled) < entries.length) loseOlder(entries, verdicts);
+        return entries.map((entry, index) => verdicts[index] ?? this.missed(entry));
       } catch (error) {
         for (const entry of entries) this.unsure.add(entry);
         // Something in the entries themselves: let them be tried apart.
@@ -114,16 +118,32 @@ export class Settler {
   }
 
   /** Nearly always one lease; two only right after one was lost and taken anew. */
-  private async sendByLease(entries: readonly Settling[]): Promise<ReadonlyMap<string, TaskState>> {
+  private async sendByLease(entries: readonly Settling[]): Promise<ReadonlyMap<Lease, ReadonlyMap<string, TaskState>>> {
     const leases = new Set(entries.map(({ lease }) => lease));
-    const answers: ReadonlyMap<string, TaskState>[] = [];
+    const answers = new Map<Lease, ReadonlyMap<string, TaskState>>();
     for (const lease of leases) {
       if (lease.remainingMs() <= 0) continue;
       const own = leases.size === 1 ? entries : entries.filter((entry) => entry.lease === lease);
       const settlements = own.map(({ settlement }) => settlement);
-      answers.push(await this.store.settle(lease.workerId, settlements));
+      answers.set(lease, await this.store.settle(lease.workerId, settlements));
     }
-    const [only] = answers;
-    return only && answers.length === 1 ? only : new Map(answers.flatMap((answer) => [...answer]));
+    return answers;
+  }
+}
+
+function answersOf(settled: ReadonlyMap<Lease, ReadonlyMap<string, TaskState>>): number {
+  let count = 0;
+  for (const answer of settled.values()) count += answer.size;
+  return count;
+}
+
+/** The store answers by id. Of two claims of one task only the newer can have been settled. */
+function loseOlder(entries: readonly Settling[], verdicts: (Verdict | undefined)[]): void {
+  const newest = new Map<string, number>();
+  for (const { settlement } of entries) {
+    newest.set(settlement.id, Math.max(settlement.claimSeq, newest.get(settlement.id) ?? 0));
+  }
+  for (const [index, { settlement }] of entries.entries()) {
+    if (settlement.claimSeq < (newest.get(settlement.id) ?? 0)) verdicts[index] = 'lost';
   }
 }

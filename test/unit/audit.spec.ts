@@ -15,6 +15,8 @@ class FakeWorker {
   running = 1;
   pendingSince = Infinity;
   readonly held = new Set<string>();
+  /** 1 where nothing stands. */
+  readonly claims = new Map<string, number>();
   readonly cancel = vi.fn<QueueWorker['cancel']>();
   readonly loseOthers = vi.fn<QueueWorker['loseOthers']>();
 
@@ -23,7 +25,7 @@ class FakeWorker {
   }
 
   collectHeld(into: Set<string>): void {
-    for (const id of this.held) into.add(id);
+    for (const id of this.held) into.add(`${id} ${this.claims.get(id) ?? 1}`);
   }
 }
 

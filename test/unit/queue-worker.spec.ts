@@ -660,7 +660,7 @@ describe('a queue worker', () => {
       expect([worker.running, worker.prefetched]).toEqual([1, 1]);
       const held = new Set<string>();
       worker.collectHeld(held);
-      expect([...held]).toEqual([long.id, short.id]);
+      expect([...held]).toEqual([`${long.id} 1`, `${short.id} 1`]);
       await vi.advanceTimersByTimeAsync(200);
       expect([worker.running, worker.prefetched]).toEqual([1, 0]);
       expect(await store.find(short.id)).toMatchObject({ state: 'ready', attempt: 0, retries: 0 });
@@ -721,6 +721,35 @@ describe('a queue worker', () => {
     await ticks();
     expect(worker.runningTasks.map(({ id }) => id)).toEqual([kept!.id]);
     expect(recorder.of('lost').map(({ id }) => id)).toEqual([taken!.id, gone!.id]);
+    await worker.stop();
+  });
+
+  it('keeps the next attempt of a task apart from one that is lost and takes its time to roll back', async () => {
+    const gate = deferred();
+    const transaction = { manager: {}, close: forever, settle: forever, commit: forever, rollback: () => gate.promise };
+    const { store, recorder, worker } = await setUp([{ ...definition(forever), transaction: {} }], { concurrency: 2 });
+    Object.assign(store, { transactions: { begin: async () => transaction } });
+    const claim = vi.spyOn(store, 'claim').mockResolvedValue([]);
+    const { id } = newTask();
+    const leases = [new FakeLease('one'), new FakeLease('two')];
+    const lease = vi.spyOn(worker['context'], 'lease');
+    for (const [index, under] of leases.entries()) {
+      lease.mockResolvedValue(under);
+      claim.mockResolvedValueOnce([claimedTask({ id, claimSeq: index + 1, attempt: index + 1 })]);
+      if (index === 0) worker.start();
+      else worker.wake();
+      await ticks();
+      if (index === 0) worker.lose(under);
+    }
+    expect(worker.running).toBe(2);
+    gate.resolve();
+    await ticks();
+    expect(recorder.of('lost')).toMatchObject([{ id, attempt: 1 }]);
+    expect(worker.runningTasks).toMatchObject([{ id, claimSeq: 2 }]);
+    const held = new Set<string>();
+    worker.collectHeld(held);
+    expect([...held]).toEqual([`${id} 2`]);
+    worker.lose(leases[1]!);
     await worker.stop();
   });
 

@@ -62,6 +62,16 @@ describe('a settler', () => {
     expect(await settleAll('a', 'b')).toEqual(['done', 'lost']);
   });
 
+  it('takes the answer for two claims of one task for that of the newer one', async () => {
+    const older = settler.settle(lease, done('a'));
+    const newer = settler.settle(lease, { ...done('a'), claimSeq: 2 });
+    const other = settler.settle(lease, done('b'));
+    expect(await Promise.all([older, newer, other])).toEqual(['lost', 'done', 'done']);
+    const underAnother = settler.settle(new FakeLease('other'), { ...done('c'), claimSeq: 2 });
+    settle.mockImplementationOnce(async () => states('c')).mockImplementationOnce(async () => states());
+    expect(await Promise.all([settler.settle(lease, done('c')), underAnother])).toEqual(['lost', 'done']);
+  });
+
   it('tries again while the database does not answer', async () => {
     for (let i = 0; i < 5; i++) settle.mockRejectedValueOnce(new TransientError('no answer'));
     const verdicts = settleAll('a', 'b');
