@@ -32,7 +32,7 @@ export class DemoService {
 
   /** @returns whether everything is as it should be. */
   async run(signal: AbortSignal): Promise<boolean> {
-    await this.dataSource.manager.clear(Report);
+    await this.startAfresh(signal);
     const problems = [...(await this.cancelsAnArchive()), ...(await this.keepsAnArchive())];
     await this.schedules.begin(everySecond);
     const tenants = (await this.ledger.tenants()).length;
@@ -40,15 +40,28 @@ export class DemoService {
       return (await this.dataSource.manager.count(Report)) >= tenants * reportsEach;
     });
     await this.schedules.end();
-    await this.until('tasks end', signal, async () => {
-      const { ready, running } = await this.tasks.counts();
-      return ready + running === 0;
-    });
+    await this.untilIdle(signal);
     problems.push(...(await this.verifier.problems(everyMs)));
     console.log(`Reports: ${await this.delivered()} of ${tenants} tenants, written and delivered.`);
     if (problems.length > 0) console.error(`\n${problems.length} problems:\n${problems.slice(0, 20).join('\n')}`);
     else console.log('Each tick gave one report, one at a time for each tenant, and the gateway refused no mail.');
     return problems.length === 0;
+  }
+
+  /** A run that was broken off has left its schedules and tasks behind. */
+  private async startAfresh(signal: AbortSignal): Promise<void> {
+    await this.schedules.end();
+    await this.tasks.cancelMany({});
+    await this.untilIdle(signal);
+    await this.tasks.removeMany({});
+    await this.dataSource.manager.clear(Report);
+  }
+
+  private async untilIdle(signal: AbortSignal): Promise<void> {
+    await this.until('no task is left', signal, async () => {
+      const { ready, running } = await this.tasks.counts();
+      return ready + running === 0;
+    });
   }
 
   private async cancelsAnArchive(): Promise<string[]> {
