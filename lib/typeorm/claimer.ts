@@ -4,11 +4,13 @@ import type { ClaimRequest } from '../engine/task-store.js';
 import { ClaimFloors, type Floor } from './claim-floors.js';
 import type { Run, Statement } from './database.js';
 import { claimedTask } from './task-row.js';
+import type { TextRow } from './text-query.js';
 
 interface ClaimStatements {
   readonly claim: Statement;
   readonly claimSuspect: Statement;
   readonly claimLimited: Statement;
+  readonly claimedTasks: Statement;
 }
 
 /** More than any task has. */
@@ -33,15 +35,19 @@ export class Claimer {
     return rest.limit > 0 ? [...suspect, ...(await this.claimOthers(rest))] : suspect;
   }
 
-  /** By a statement of its own, which knows no floor: it seldom reads far. */
+  /**
+   * By a statement of its own, which knows no floor: it seldom reads far. What it has claimed is read by a second one, which
+   * locks nothing, however slowly this process takes it. Should that fail, the worker's audit finds what it holds without
+   * knowing.
+   */
   async claimLimited({ workerId, queue, names, limit, suspects }: ClaimRequest): Promise<LimitedClaim> {
     const crashes = suspects?.crashes ?? noCrashes;
     const values = [workerId, queue, names, limit, crashes, suspects?.takeOne ?? false];
     const rows = await this.run(this.statements.claimLimited, values);
     const inMs = rows.at(-1)?.at(-1);
-    const tasks = rows.filter(([id]) => id !== null).map((row) => claimedTask(queue, row));
+    const claims = rows.filter(([id]) => id !== null);
     return {
-      tasks: tasks.toSorted(inClaimOrder),
+      tasks: claims.length > 0 ? await this.read(workerId, queue, claims) : [],
       nextInMs: inMs == null ? null : Math.max(0, Math.ceil(Number(inMs))),
     };
   }
@@ -49,6 +55,13 @@ export class Claimer {
   /** Tasks of any queue were given back, maybe before where its head was known to begin. */
   gaveBack(): void {
     this.floors.reset();
+  }
+
+  /** @param claims Ids and claim numbers. */
+  private async read(workerId: string, queue: string, claims: readonly TextRow[]): Promise<ClaimedTask[]> {
+    const values = [workerId, queue, claims.map(([id]) => id), claims.map(([, claimSeq]) => claimSeq)];
+    const rows = await this.run(this.statements.claimedTasks, values);
+    return rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
   }
 
   private async claimOthers(request: ClaimRequest): Promise<ClaimedTask[]> {

@@ -287,12 +287,21 @@ export function taskSql(schema: string) {
 
     /**
      * $1 worker, $2 queue, $3 names, $4 limit, $5 crashes that make a suspect, $6 whether one may be taken: what the
-     * limits of the queue and of its tasks allow. The last row is no task: it says in how many milliseconds there is more.
+     * limits of the queue and of its tasks allow, as ids and claim numbers for `claimedTasks`. The last row is no task: it
+     * says in how many milliseconds there is more.
      */
     claimLimited: `
-      SELECT ${claimed}, r."in_ms"
-      FROM ${s}."claim_limited"($1::uuid, $2, $3::text[], $4::integer, $5::integer, $6::boolean) r
-      CROSS JOIN LATERAL (SELECT (r."claimed").*) t`,
+      SELECT r."id", r."claim_seq", r."in_ms"
+      FROM ${s}."claim_limited"($1::uuid, $2, $3::text[], $4::integer, $5::integer, $6::boolean) r`,
+
+    /** $1 worker, $2 queue, $3 ids, $4 claim numbers: those of them that the worker still holds by these claims. */
+    claimedTasks: `
+      SELECT ${claimed}
+      FROM (
+        SELECT i.*, $2::text AS "queue" FROM unnest($3::uuid[], $4::bigint[]) i("id", "claim_seq") ORDER BY i."id"
+      ) i
+      JOIN ${task} t ON ${sameKey('t', 'i')}
+        AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`,
 
     /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. */
     settleRemoved: `${end()} RETURNING t."id"`,

@@ -2,6 +2,11 @@ import { quoteSchema } from '../identifiers.js';
 
 /** Beyond what it may take, a claim looks at so many tasks more, to send on those whose rate bucket is empty. */
 const lookAhead = 100;
+/**
+ * A claim takes no more than this, so that its answer, some 60 bytes a task, fits into what a socket takes of a client that
+ * does not read: only then is it sure to end.
+ */
+const mostAtOnce = 500;
 /** In so many slices of its window a bucket remembers what was taken. */
 const slices = 64;
 /** A task is sent on by one window or by this: when a deployment raises a limit, none should be found hours away. */
@@ -15,7 +20,9 @@ const settings = ['seqscan', 'bitmapscan', 'hashjoin', 'mergejoin']
 
 /**
  * The claim of queues that are limited, as a function: all of it is one statement of its client, so that none that is
- * stopped or killed in the middle of it keeps the queue's lock. It is VOLATILE, so that each of its statements sees what
+ * stopped or killed in the middle of it keeps the queue's lock. For the same reason it answers ids and claim numbers only:
+ * an answer is sent before the locks are let go, and megabytes of payloads would wait for a client that has stopped to
+ * read, with the lock, as no timeout ends that. Who wants the payloads reads them afterwards. It is VOLATILE, so that each of its statements sees what
  * was committed before it began: what it counts once it has the lock includes all that the holder before it has claimed.
  *
  * Locks are taken in one order: the queue; tasks, except those that somebody else has locked; buckets by name and key.
@@ -63,7 +70,7 @@ export function createClaimLimited(schema: string): string {
     DECLARE
       v_now timestamptz;
       v_queue record;
-      v_want integer := p_limit;
+      v_want integer := least(p_limit, ${mostAtOnce});
       v_tokens integer;
       v_next timestamptz;
       v_look integer;
@@ -230,18 +237,18 @@ export function createClaimLimited(schema: string): string {
         SET "worker_id" = p_worker, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = v_now,
           "claimed_ahead" = false
         WHERE t."id" = ANY(v_chosen) AND t."queue" IS NOT DISTINCT FROM p_queue
-        RETURNING NULL::float8, t;
+        RETURNING NULL::float8, t."id", t."claim_seq";
 
       -- The last row says when there may be more.
       RETURN QUERY SELECT CASE
-          WHEN v_more AND v_found < v_want THEN 0
+          WHEN v_more AND v_found < v_want OR p_limit > ${mostAtOnce} AND v_found = ${mostAtOnce} THEN 0
           ELSE extract(epoch FROM least(v_sent_on, CASE WHEN v_found >= v_tokens THEN v_next END) - v_now) * 1000
-        END::float8, NULL::${task};
+        END::float8, NULL::uuid, NULL::bigint;
     END`;
   return `
     CREATE FUNCTION ${s}."claim_limited"(
       p_worker uuid, p_queue text, p_names text[], p_limit integer, p_crashes integer, p_suspect boolean
-    ) RETURNS TABLE ("in_ms" float8, "claimed" ${task}) LANGUAGE plpgsql VOLATILE ${settings}
+    ) RETURNS TABLE ("in_ms" float8, "id" uuid, "claim_seq" bigint) LANGUAGE plpgsql VOLATILE ${settings}
     AS '${body.replaceAll("'", "''")}'`;
 }
 
