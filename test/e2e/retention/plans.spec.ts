@@ -50,6 +50,7 @@ const cases: { name: keyof typeof texts; values: readonly unknown[]; most: numbe
       Array.from({ length: 100 }, () => 'q'),
       Array.from({ length: 100 }, () => '1'),
       Array.from({ length: 100 }, (_, i) => (i % 2 ? 'Infinity' : `${i * dayMs + 1}`)),
+      Array.from({ length: 100 }, () => null),
     ],
     most: 900,
   },

@@ -85,7 +85,7 @@ describe('A transactional task', () => {
     expect(before).toEqual([[], { ready: 0, running: 1, done: 0, failed: 0, cancelled: 0 }]);
     expect(await app.effects()).toEqual(['one']);
     expect(await app.tasks.counts()).toMatchObject({ ready: 1, done: 1 });
-    expect(await found(app.tasks, id)).toMatchObject({ state: 'done', attempts: [] });
+    expect(await found(app.tasks, id)).toMatchObject({ state: 'done', attempts: [{ number: 1, outcome: 'done' }] });
     // And the connection is back.
     expect(
       await sql(`SELECT FROM pg_stat_activity WHERE state LIKE 'idle in%' AND query LIKE $1`, [`%${app.schema}%`]),
