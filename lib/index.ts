@@ -15,6 +15,7 @@ export type {
   LimitedClaim,
   QueueControl,
   QueueLimits,
+  RatedTask,
   RateLimit,
 } from './engine/limits.js';
 export type { Lane, PausedLane } from './engine/lane.js';

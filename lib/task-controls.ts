@@ -17,6 +17,11 @@ export class TaskControls {
     return this.store.control.limits(queue);
   }
 
+  async forgetTaskLimit(name: string): Promise<void> {
+    checkName('The task whose limit to forget', name, maxNameLength);
+    await this.store.control.forgetTaskLimit(name);
+  }
+
   async pause(name: string): Promise<void> {
     checkName('The task to pause', name, maxNameLength);
     await this.store.control.pauseTask(name);

@@ -335,6 +335,17 @@ export class TaskQueue {
     return this.asking('read the limits of a queue', () => this.controls.limits(queue));
   }
 
+  /**
+   * Forgets the rate limit that was declared of a task, for all processes: of one that was removed or renamed it would stay,
+   * and with it the queue of the task would be a limited one. The next start of a process that declares it brings it back.
+   *
+   * @throws InvalidOptionsError
+   */
+  async forgetTaskLimit(name: string): Promise<void> {
+    await this.asking('forget the limit of a task', () => this.controls.forgetTaskLimit(name));
+    this.pool.lookAtControl();
+  }
+
   /** The same for a task by its name. */
   pauseKey(task: string, key: string, options?: KeyOptions): Promise<void>;
   /**

@@ -21,6 +21,8 @@ export abstract class ControlStore {
   abstract read(): Promise<Control>;
   abstract setLimits(queue: string, changes: LimitChanges): Promise<void>;
   abstract limits(queue: string): Promise<QueueLimits>;
+  /** Forgets the rate limit that was declared of a task, until it is declared again. */
+  abstract forgetTaskLimit(name: string): Promise<void>;
   /** Lets no process start tasks of this name. */
   abstract pauseTask(name: string): Promise<void>;
   abstract resumeTask(name: string): Promise<void>;

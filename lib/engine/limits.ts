@@ -32,6 +32,14 @@ export interface QueueLimits {
   readonly rateLimit: RateLimit | null;
   /** Which of them were set at run time. */
   readonly changed: readonly (keyof LimitChanges)[];
+  /** The tasks at home there that have a rate limit of their own, by name, also those that no process has any more. */
+  readonly tasks: readonly RatedTask[];
+}
+
+/** A task that has a rate limit of its own. */
+export interface RatedTask {
+  readonly name: string;
+  readonly rateLimit: RateLimit;
 }
 
 /** What workers must know of what was set at run time, or by other applications. */

@@ -5,6 +5,8 @@ import type { StoredTask } from './stored-task.js';
 
 const noLimits: DeclaredLimits = { globalConcurrency: null, rateLimit: null };
 
+const sweepEveryMs = 60_000;
+
 /** Keeps limits and pauses in this process, and what was taken from each bucket. */
 export class MemoryControl extends ControlStore {
   private readonly pausedQueues = new Set<string>();
@@ -13,12 +15,14 @@ export class MemoryControl extends ControlStore {
   private readonly rated = new Map<string, { readonly queue: string; readonly rateLimit: RateLimit }>();
   private readonly changes = new Map<string, LimitChanges>();
   private readonly buckets = new Map<string, RateBucket>();
+  private sweptAt: number;
 
   constructor(
     private readonly clock: () => number,
     private readonly changed: () => void,
   ) {
     super();
+    this.sweptAt = clock();
   }
 
   async declare({ queues, tasks }: Declarations): Promise<void> {
@@ -32,6 +36,7 @@ export class MemoryControl extends ControlStore {
   }
 
   async read(): Promise<Control> {
+    this.sweep();
     const rated = [...this.rated.values()].map(({ queue }) => queue);
     const names = new Set([...this.pausedQueues, ...this.declared.keys(), ...this.changes.keys(), ...rated]);
     const queues = [...names].map((name) => {
@@ -54,7 +59,15 @@ export class MemoryControl extends ControlStore {
   async limits(queue: string): Promise<QueueLimits> {
     const changes = this.changes.get(queue) ?? {};
     const changed = (['concurrency', 'globalConcurrency', 'rateLimit'] as const).filter((key) => changes[key] != null);
-    return { ...this.effective(queue), concurrency: changes.concurrency ?? null, changed };
+    const rated = [...this.rated].filter(([, task]) => task.queue === queue);
+    const tasks = rated
+      .map(([name, { rateLimit }]) => ({ name, rateLimit }))
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    return { ...this.effective(queue), concurrency: changes.concurrency ?? null, changed, tasks };
+  }
+
+  async forgetTaskLimit(name: string): Promise<void> {
+    if (this.rated.delete(name)) this.changed();
   }
 
   async pauseTask(name: string): Promise<void> {
@@ -129,10 +142,19 @@ export class MemoryControl extends ControlStore {
   }
 
   private bucket(...parts: string[]): RateBucket {
+    this.sweep();
     const key = JSON.stringify(parts);
     const bucket = this.buckets.get(key) ?? new RateBucket();
     this.buckets.set(key, bucket);
     return bucket;
+  }
+
+  /** Buckets that are full are as good as new; those of keys that nobody uses any more would stay for ever. */
+  private sweep(): void {
+    const now = this.clock();
+    if (Math.abs(now - this.sweptAt) < sweepEveryMs) return;
+    this.sweptAt = now;
+    for (const [key, bucket] of this.buckets) if (bucket.isFull(now)) this.buckets.delete(key);
   }
 
   private state(): string {

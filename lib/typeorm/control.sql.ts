@@ -46,6 +46,16 @@ export function controlSql(schema: string) {
         "declared_rate_max", "declared_rate_per_ms"
       FROM ${queue} WHERE "name" = $1`,
 
+    /** $1 queue: its tasks with a rate limit of their own. */
+    controlRatedTasks: `
+      SELECT "name", "rate_max", "rate_per_ms" FROM ${setting}
+      WHERE "queue" = $1 AND "rate_max" IS NOT NULL ORDER BY "name"`,
+
+    /** $1 name. As if it was declared to have none. */
+    controlForgetTaskLimit: `
+      SELECT ${s}."declare_limits"('[]', jsonb_build_array(jsonb_build_array("name", "queue", NULL, NULL)))
+      FROM ${setting} WHERE "name" = $1 AND "rate_max" IS NOT NULL`,
+
     /** $1 name. */
     controlPauseTask: `
       INSERT INTO ${setting} AS s ("name", "paused_at") VALUES ($1, now())
@@ -58,12 +68,19 @@ export function controlSql(schema: string) {
 
     controlPausedTasks: `SELECT "name" FROM ${setting} WHERE "paused_at" IS NOT NULL ORDER BY "name"`,
 
-    /** Removes buckets that are full and have nobody waiting: they are as good as new. Skips those that are in use. */
+    /**
+     * $1 how many at most. Removes buckets that are full and have nobody waiting: they are as good as new. Skips those that
+     * are in use. Answers how many it has removed, and whether there were any at all.
+     */
     controlSweep: `
-      DELETE FROM ${bucket} b USING (
-        SELECT "kind", "name", "key" FROM ${bucket} WHERE greatest("full_at", "line_at") < now() - interval '1 minute'
-        ORDER BY "kind", "name", "key" LIMIT 10000 FOR UPDATE SKIP LOCKED
-      ) i
-      WHERE b."kind" = i."kind" AND b."name" = i."name" AND b."key" = i."key"`,
+      WITH gone AS (
+        DELETE FROM ${bucket} b USING (
+          SELECT "kind", "name", "key" FROM ${bucket} WHERE greatest("full_at", "line_at") < now() - interval '1 minute'
+          ORDER BY "kind", "name", "key" LIMIT $1 FOR UPDATE SKIP LOCKED
+        ) i
+        WHERE b."kind" = i."kind" AND b."name" = i."name" AND b."key" = i."key"
+        RETURNING 1
+      )
+      SELECT (SELECT count(*) FROM gone), EXISTS (SELECT FROM ${bucket})`,
   };
 }

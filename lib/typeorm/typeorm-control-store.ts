@@ -7,16 +7,21 @@ import { text } from './task-row.js';
 type ControlStatements = Readonly<Record<keyof ReturnType<typeof controlSql>, Statement>>;
 
 const sweepEveryMs = 60_000;
+const sweepLimit = 10_000;
 
 /** Keeps limits and pauses in PostgreSQL, beside the tasks. */
 export class TypeOrmControlStore extends ControlStore {
-  private sweptAt = performance.now();
+  private sweptAt: number;
+  /** Somebody may have left buckets. */
+  private buckets = true;
 
   constructor(
     private readonly statements: ControlStatements,
     private readonly run: Run,
+    private readonly now: () => number = () => performance.now(),
   ) {
     super();
+    this.sweptAt = now();
   }
 
   async declare({ queues, tasks }: Declarations): Promise<void> {
@@ -43,7 +48,9 @@ export class TypeOrmControlStore extends ControlStore {
         if (limited === 't') ratedTasks.add(text(name));
       }
     }
-    if ([...queues.values()].some(({ limited }) => limited)) this.sweep();
+    if ([...queues.values()].some(({ limited }) => limited)) this.buckets = true;
+    // What the latest limit has left is swept away after it.
+    if (this.buckets && this.now() - this.sweptAt >= sweepEveryMs) this.sweep().catch(() => {});
     return { queues, pausedTasks, ratedTasks };
   }
 
@@ -64,12 +71,21 @@ export class TypeOrmControlStore extends ControlStore {
     const [row = []] = await this.run(this.statements.controlLimits, [queue]);
     const [concurrency = null, most = null, max = null, perMs = null, declared = null, ...rate] = row.map(numberOf);
     const changed = { concurrency, globalConcurrency: most, rateLimit: max };
+    const tasks = (await this.run(this.statements.controlRatedTasks, [queue])).flatMap(([name, ...columnsOfIt]) => {
+      const rateLimit = rateOf(...(columnsOfIt.map(numberOf) as [number | null, number | null]));
+      return rateLimit ? [{ name: text(name), rateLimit }] : [];
+    });
     return {
       concurrency,
       globalConcurrency: (most ?? declared) || null,
       rateLimit: max === null ? rateOf(rate[0], rate[1]) : rateOf(max, perMs),
       changed: (Object.keys(changed) as (keyof typeof changed)[]).filter((key) => changed[key] !== null),
+      tasks,
     };
+  }
+
+  async forgetTaskLimit(name: string): Promise<void> {
+    await this.run(this.statements.controlForgetTaskLimit, [name]);
   }
 
   async pauseTask(name: string): Promise<void> {
@@ -85,10 +101,13 @@ export class TypeOrmControlStore extends ControlStore {
   }
 
   /** Buckets of keys that nobody uses any more would stay for ever. A sweep that fails is made good by the next. */
-  private sweep(): void {
-    if (performance.now() - this.sweptAt < sweepEveryMs) return;
-    this.sweptAt = performance.now();
-    this.run(this.statements.controlSweep, []).catch(() => {});
+  private async sweep(): Promise<void> {
+    this.sweptAt = this.now();
+    for (let removed = sweepLimit; removed === sweepLimit;) {
+      const [row = []] = await this.run(this.statements.controlSweep, [sweepLimit]);
+      removed = Number(row[0]);
+      this.buckets = row[1] === 't';
+    }
   }
 }
 

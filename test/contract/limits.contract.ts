@@ -337,6 +337,25 @@ export function describeLimits(name: string, create: () => Promise<LimitedStoreU
         expect((await control.read()).ratedTasks).not.toContain(work());
       });
 
+      it('of a task that no process has any more is shown, and limits its queue until it is forgotten', async () => {
+        const limit = { max: 1, perMs: hourMs };
+        await rate(limit);
+        expect(await control.limits(queue)).toMatchObject({ tasks: [{ name: work(), rateLimit: limit }] });
+        const queueOf = async () => (await control.read()).queues.get(queue)?.limited ?? false;
+        // What is declared says nothing of it.
+        await declare({ rateLimit: null });
+        expect(await queueOf()).toBe(true);
+        await control.forgetTaskLimit(work());
+        await control.forgetTaskLimit('none-such');
+        expect(await control.limits(queue)).toMatchObject({ tasks: [] });
+        expect(await queueOf()).toBe(false);
+        expect((await control.read()).ratedTasks).not.toContain(work());
+        const added = await add(2);
+        expect(await plain()).toEqual(added);
+        await rate(limit);
+        expect(await queueOf()).toBe(true);
+      });
+
       it('is kept by a task that failed and is put back', async () => {
         await rate({ max: 1, perMs: hourMs });
         const [id] = await add(1, { rateKey: 'a' });
@@ -352,12 +371,18 @@ export function describeLimits(name: string, create: () => Promise<LimitedStoreU
       it('win over what is declared until they are taken back', async () => {
         const declared = { max: 9, perMs: 1_000 };
         await declare({ globalConcurrency: 5, rateLimit: declared });
-        const own = { concurrency: null, globalConcurrency: 5, rateLimit: declared, changed: [] };
+        const own = { concurrency: null, globalConcurrency: 5, rateLimit: declared, changed: [], tasks: [] };
         expect(await control.limits(queue)).toEqual(own);
         await control.setLimits(queue, { concurrency: 2, globalConcurrency: 3 });
         await control.setLimits(queue, { rateLimit: 'none' });
         const changed = ['concurrency', 'globalConcurrency', 'rateLimit'];
-        expect(await control.limits(queue)).toEqual({ concurrency: 2, globalConcurrency: 3, rateLimit: null, changed });
+        expect(await control.limits(queue)).toEqual({
+          concurrency: 2,
+          globalConcurrency: 3,
+          rateLimit: null,
+          changed,
+          tasks: [],
+        });
         await declare({ globalConcurrency: 7, rateLimit: null });
         expect(await control.limits(queue)).toMatchObject({ globalConcurrency: 3, rateLimit: null });
         expect((await control.read()).queues.get(queue)).toEqual({ paused: false, limited: true, concurrency: 2 });
@@ -368,7 +393,7 @@ export function describeLimits(name: string, create: () => Promise<LimitedStoreU
       });
 
       it('are none of a queue that nobody knows', async () => {
-        const none = { concurrency: null, globalConcurrency: null, rateLimit: null, changed: [] };
+        const none = { concurrency: null, globalConcurrency: null, rateLimit: null, changed: [], tasks: [] };
         expect(await control.limits(queue)).toEqual(none);
       });
 
