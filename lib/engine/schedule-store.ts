@@ -1,4 +1,4 @@
-import type { NewTask } from './task.js';
+import type { NewTask, Stored } from './task.js';
 import type { Schedule, ScheduleDefinition } from './schedule.js';
 
 /** What became of a schedule that was to be stored. */
@@ -52,11 +52,12 @@ export abstract class ScheduleStore {
   /**
    * Moves a schedule on from the tick that is due, and stores tasks, all or nothing.
    *
-   * @returns False when it has been moved on, changed, paused or removed meanwhile; nothing is stored then.
+   * @returns What became of each task; null when it has been moved on, changed, paused or removed meanwhile: nothing is
+   * stored then.
    */
   abstract tick(
     schedule: Schedule & { readonly nextAt: number },
     to: { readonly nextAt: number | null; readonly lastAt: number | null },
     tasks: readonly NewTask[],
-  ): Promise<boolean>;
+  ): Promise<readonly Stored[] | null>;
 }

@@ -119,8 +119,12 @@ export class Scheduler {
     const tasks = made.filter((task) => task !== null);
     const nextAt = this.scheduling.calendar.next(schedule, now);
     const lastAt = ticks.at(-1) ?? schedule.lastAt;
-    if (!(await this.store.tick(schedule, { nextAt, lastAt }, tasks))) return;
-    for (const { id, name, queue } of tasks) this.reporter.event('enqueued', { id, name, queue, duplicate: false });
+    const stored = await this.store.tick(schedule, { nextAt, lastAt }, tasks);
+    if (!stored) return;
+    for (const [place, { id: own, name, queue }] of tasks.entries()) {
+      const { id, duplicate, replaced } = stored[place] ?? { id: own, duplicate: false };
+      this.reporter.event('enqueued', { id, name, queue, duplicate, ...(replaced && { replaced }) });
+    }
     if (tasks.length > 0) this.enqueued(schedule.queue);
   }
 

@@ -134,8 +134,10 @@ export interface RescueRequest {
   readonly leaseMs: number;
   /** A task that was held by this many workers when they died fails as quarantined. */
   readonly maxCrashes: number;
-  /** For how many milliseconds failed tasks stay, by queue, as `keepMs` of a settlement; of all others, for ever. */
+  /** For how many milliseconds failed tasks stay, by queue, as `keepMs` of a settlement. */
   readonly keepFailedMs: ReadonlyMap<string, number | null>;
+  /** The same, of all other queues. @default Infinity */
+  readonly keepOthersMs?: number | null;
   /** Task name → queue under which those that fail stay, for ever. */
   readonly deadLetters?: Readonly<Record<string, string>>;
 }
@@ -151,8 +153,10 @@ export interface RescuedTask {
 }
 
 export interface ExpireRequest {
-  /** For how many milliseconds cancelled tasks stay, by queue, as `keepMs` of a settlement; of all others, for ever. */
+  /** For how many milliseconds cancelled tasks stay, by queue, as `keepMs` of a settlement. */
   readonly keepCancelledMs: ReadonlyMap<string, number | null>;
+  /** The same, of all other queues. @default Infinity */
+  readonly keepOthersMs?: number | null;
 }
 
 export interface Expiry {

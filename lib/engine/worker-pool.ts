@@ -285,6 +285,7 @@ export class WorkerPool {
         leaseMs: this.options.leaseMs,
         maxCrashes: this.options.maxCrashes,
         keepFailedMs: keep('failed'),
+        keepOthersMs: keepMs(this.options.retention, 'failed'),
         deadLetters: deadLettersOf(tasks),
       },
       this.reporter,
@@ -295,7 +296,7 @@ export class WorkerPool {
     this.expirer = new Expirer(
       this.store,
       this.options.heartbeatMs,
-      { keepCancelledMs: keep('cancelled') },
+      { keepCancelledMs: keep('cancelled'), keepOthersMs: keepMs(this.options.retention, 'cancelled') },
       this.reporter,
       failed,
     );

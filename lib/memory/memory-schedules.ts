@@ -1,6 +1,6 @@
 import type { Schedule, ScheduleDefinition } from '../engine/schedule.js';
 import { type DueSchedules, type ScheduleAsker, type PutOutcome, ScheduleStore } from '../engine/schedule-store.js';
-import type { NewTask } from '../engine/task.js';
+import type { NewTask, Stored } from '../engine/task.js';
 
 /** Keeps schedules in this process; each method runs in one go. */
 export class MemorySchedules extends ScheduleStore {
@@ -8,7 +8,7 @@ export class MemorySchedules extends ScheduleStore {
 
   constructor(
     private readonly clock: () => number,
-    private readonly enqueue: (tasks: readonly NewTask[]) => void,
+    private readonly enqueue: (tasks: readonly NewTask[]) => readonly Stored[],
     private readonly changed: () => void,
   ) {
     super();
@@ -82,13 +82,13 @@ export class MemorySchedules extends ScheduleStore {
     { name, revision, nextAt }: Schedule & { readonly nextAt: number },
     to: { readonly nextAt: number | null; readonly lastAt: number | null },
     tasks: readonly NewTask[],
-  ): Promise<boolean> {
+  ): Promise<readonly Stored[] | null> {
     const there = this.rows.get(name);
-    if (!there || there.paused || there.revision !== revision || there.nextAt !== nextAt) return false;
+    if (!there || there.paused || there.revision !== revision || there.nextAt !== nextAt) return null;
     // First, since it may throw.
-    this.enqueue(tasks);
+    const stored = this.enqueue(tasks);
     this.rows.set(name, { ...there, ...to });
-    return true;
+    return stored;
   }
 
   private change(name: string, changes: (before: Schedule) => Partial<Schedule>): boolean {

@@ -94,7 +94,7 @@ export class MemoryTaskStore extends TaskStore {
     this.producer = new Producer(this.tasks, isOpenTo, this.hints, this.lanes, this.now);
     this.schedules = new MemorySchedules(
       this.now,
-      (tasks) => void this.producer.store(tasks),
+      (tasks) => this.producer.store(tasks),
       () => this.hints.schedule(),
     );
     this.bulk = new MemoryBulk({
@@ -204,7 +204,7 @@ export class MemoryTaskStore extends TaskStore {
     return rescued;
   }
 
-  async expire({ keepCancelledMs }: ExpireRequest): Promise<Expiry> {
+  async expire({ keepCancelledMs, keepOthersMs = Infinity }: ExpireRequest): Promise<Expiry> {
     this.assertOpen();
     this.producer.forget();
     const now = this.now();
@@ -213,7 +213,7 @@ export class MemoryTaskStore extends TaskStore {
     for (const task of expired) {
       task.reason = 'expired';
       const keepMs = keepCancelledMs.get(task.queue);
-      this.finish(task, 'cancelled', keepMs === undefined ? Infinity : keepMs);
+      this.finish(task, 'cancelled', keepMs === undefined ? keepOthersMs : keepMs);
     }
     this.lanes.fill(lanesOf(expired));
     const next = waiting.reduce((soonest, { expiresAt: at }) => (at > now ? Math.min(soonest, at) : soonest), Infinity);
@@ -366,7 +366,7 @@ export class MemoryTaskStore extends TaskStore {
 
   /** Null: the task was to be cancelled, so the death of its worker has ended it. */
   private rescueOne(task: StoredTask, request: RescueRequest): RescuedTask | null {
-    const { maxCrashes, keepFailedMs, deadLetters = {} } = request;
+    const { maxCrashes, keepFailedMs, keepOthersMs = Infinity, deadLetters = {} } = request;
     const now = this.now();
     if (!task.claimedAhead) task.crashes += 1;
     const wish = task.cancelRequest;
@@ -381,7 +381,7 @@ export class MemoryTaskStore extends TaskStore {
     if (quarantined) {
       const dead = Object.hasOwn(deadLetters, name) ? deadLetters[name] : undefined;
       const keepMs = dead === undefined ? keepFailedMs.get(queue) : Infinity;
-      this.finish(task, 'failed', keepMs === undefined ? Infinity : keepMs, dead);
+      this.finish(task, 'failed', keepMs === undefined ? keepOthersMs : keepMs, dead);
     } else this.tasks.makeReady(task, task.scheduledAt);
     return { id, name, queue, attempt, crashes, quarantined };
   }

@@ -11,9 +11,9 @@ export function expirySql(schema: string) {
 
   return {
     /**
-     * $1 for how many milliseconds cancelled tasks stay, as JSON by queue (0: not at all, 'Infinity', and of all others: for
-     * ever), $2 limit. Skips what somebody else is just claiming, ending or replacing, and
-     * so waits for nobody. By task_expiry and unique_window_over. At least one row, that of the next expiry.
+     * $1 for how many milliseconds cancelled tasks stay, as JSON by queue (0: not at all, 'Infinity': for ever), $2 limit,
+     * $3 the same as $1 for all other queues. Skips what somebody else is just claiming, ending or replacing, and so waits
+     * for nobody. By task_expiry and unique_window_over. At least one row, that of the next expiry.
      */
     expire: `
       WITH over AS MATERIALIZED (
@@ -22,7 +22,7 @@ export function expirySql(schema: string) {
       ), ended AS (
         DELETE FROM ${task} t USING over
         WHERE t."id" = ANY(ARRAY[over."id"]) AND t."queue" = over."queue"
-        RETURNING t.*, coalesce(($1::jsonb ->> t."queue")::float8, 'Infinity') AS "keep_ms"
+        RETURNING t.*, coalesce(($1::jsonb ->> t."queue")::float8, $3::float8) AS "keep_ms"
       ), kept AS (
         ${keepEnded(`${s}."finished_task"`, 'ended', { state: `'cancelled'`, reason: `'expired'` })}
       ), heard AS (

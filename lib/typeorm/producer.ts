@@ -57,13 +57,14 @@ export class Producer {
     return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
   }
 
-  /** In a transaction of the engine's own. What comes of each task is of no interest. */
-  async enqueueBy(run: Run, tasks: readonly NewTask[]): Promise<void> {
+  /** In a transaction of the engine's own. */
+  async enqueueBy(run: Run, tasks: readonly NewTask[]): Promise<Stored[]> {
     // Those few have each a NOTIFY of their own, if not another one of the same transaction.
     const wake = [...new Set(tasks.map(({ queue }) => queue))];
     // A key that another transaction holds must not keep the engine waiting: it fails soon, to be tried again.
     const statements = tasks.some(isUnique) ? this.impatient : this.general;
-    await inParts(chunks(inKeyOrder(tasks)), (chunk) => enqueueChunk(run, statements, chunk, wake));
+    const results = await inParts(chunks(inKeyOrder(tasks)), (chunk) => enqueueChunk(run, statements, chunk, wake));
+    return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
   }
 
   afterCommit(scope: unknown, effect: () => void): void {

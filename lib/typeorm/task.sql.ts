@@ -403,8 +403,8 @@ export function taskSql(schema: string) {
 
     /**
      * $1 lease in ms, $2 most crashes, $3 for how many milliseconds failed tasks stay, as JSON by queue
-     * (0: not at all, 'Infinity', and of all others: for ever), $4 limit, $5 task names and the queues of their dead
-     * letters, as JSON.
+     * (0: not at all, 'Infinity': for ever), $4 limit, $5 task names and the queues of their dead letters, as JSON, $6 the
+     * same as $3 for all other queues.
      *
      * The worker's row is deleted in the same statement that takes its tasks: a renewal that is under way is waited
      * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
@@ -434,8 +434,8 @@ export function taskSql(schema: string) {
       ), held AS MATERIALIZED (
         SELECT t."id", t."queue", c."crashed",
           CASE WHEN t."cancel_keep_ms" IS NOT NULL THEN 'cancelled' WHEN c."crashed" >= $2 THEN 'failed' END AS "end",
-          coalesce(t."cancel_keep_ms", CASE WHEN l."dead_letter" IS NULL THEN ($3::jsonb ->> t."queue")::float8 END,
-            'Infinity') AS "keep_ms",
+          coalesce(t."cancel_keep_ms", CASE WHEN l."dead_letter" IS NOT NULL THEN 'Infinity'::float8 END,
+            ($3::jsonb ->> t."queue")::float8, $6::float8) AS "keep_ms",
           CASE WHEN t."cancel_keep_ms" IS NULL THEN nullif(l."dead_letter", t."queue") END AS "dead_letter",
           CASE WHEN t."claimed_ahead" THEN t."attempts" ELSE ${withAttempt(`
             jsonb_build_object('number', t."attempt", 'outcome', 'crashed') || CASE

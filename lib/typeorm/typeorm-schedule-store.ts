@@ -1,6 +1,6 @@
 import type { CatchUp, Schedule, ScheduleDefinition } from '../engine/schedule.js';
 import { type DueSchedules, type ScheduleAsker, type PutOutcome, ScheduleStore } from '../engine/schedule-store.js';
-import type { NewTask } from '../engine/task.js';
+import type { NewTask, Stored } from '../engine/task.js';
 import type { Run, Statement } from './database.js';
 import type { scheduleSql } from './schedule.sql.js';
 import { text } from './task-row.js';
@@ -9,7 +9,7 @@ import type { TextRow } from './text-query.js';
 type ScheduleStatements = Readonly<Record<keyof ReturnType<typeof scheduleSql>, Statement>>;
 
 export type Transaction = <Result>(
-  work: (run: Run, enqueue: (tasks: readonly NewTask[]) => Promise<void>) => Promise<Result>,
+  work: (run: Run, enqueue: (tasks: readonly NewTask[]) => Promise<readonly Stored[]>) => Promise<Result>,
 ) => Promise<Result>;
 
 /** Keeps schedules in PostgreSQL, beside the tasks. */
@@ -73,12 +73,10 @@ export class TypeOrmScheduleStore extends ScheduleStore {
     { name, revision, nextAt }: Schedule & { readonly nextAt: number },
     to: { readonly nextAt: number | null; readonly lastAt: number | null },
     tasks: readonly NewTask[],
-  ): Promise<boolean> {
+  ): Promise<readonly Stored[] | null> {
     return this.transaction(async (run, enqueue) => {
       const moved = await run(this.statements.scheduleTick, [name, revision, nextAt, to.nextAt, to.lastAt]);
-      if (moved.length === 0) return false;
-      await enqueue(tasks);
-      return true;
+      return moved.length === 0 ? null : enqueue(tasks);
     });
   }
 }

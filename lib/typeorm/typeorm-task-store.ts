@@ -123,8 +123,9 @@ export class TypeOrmTaskStore extends TaskStore {
       const lanes: Lane[] = [];
       const result = await this.database.transaction((run) =>
         work(run, async (tasks) => {
-          await this.producer.enqueueBy(run, tasks);
+          const stored = await this.producer.enqueueBy(run, tasks);
           lanes.push(...lanesOf(tasks));
+          return stored;
         }),
       );
       await this.lanes.tryToAdmit(lanes);
@@ -254,10 +255,11 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   async rescue(request: RescueRequest): Promise<readonly RescuedTask[]> {
-    const { leaseMs, maxCrashes, keepFailedMs, deadLetters = {} } = request;
+    const { leaseMs, maxCrashes, keepFailedMs, keepOthersMs = Infinity, deadLetters = {} } = request;
+    const dead = JSON.stringify(deadLetters);
     const rescued: RescuedTask[] = [];
     for (let found = rescueLimit; found === rescueLimit;) {
-      const values = [leaseMs, maxCrashes, keepJson(keepFailedMs), rescueLimit, JSON.stringify(deadLetters)];
+      const values = [leaseMs, maxCrashes, keepJson(keepFailedMs), rescueLimit, dead, keepValue(keepOthersMs)];
       const rows = await this.run('rescue', values);
       // What somebody wanted cancelled ends so, and is no longer anybody's to rescue. No row at all has no id.
       await this.lanes.tryToAdmit(lanesOf(rows.map(([, queue, name, , , , lane]) => keyed(queue, name, lane))));
@@ -268,10 +270,10 @@ export class TypeOrmTaskStore extends TaskStore {
     return rescued;
   }
 
-  async expire({ keepCancelledMs }: ExpireRequest): Promise<Expiry> {
+  async expire({ keepCancelledMs, keepOthersMs = Infinity }: ExpireRequest): Promise<Expiry> {
     const expired: TaskRef[] = [];
     for (;;) {
-      const rows = await this.run('expire', [keepJson(keepCancelledMs), expireLimit]);
+      const rows = await this.run('expire', [keepJson(keepCancelledMs), expireLimit, keepValue(keepOthersMs)]);
       const ended = rows.filter(([, , id]) => id !== null);
       expired.push(...ended.map(([, , id, queue, name]) => ({ id: text(id), queue: text(queue), name: text(name) })));
       await this.lanes.tryToAdmit(lanesOf(ended.map(([, , , queue, name, lane]) => keyed(queue, name, lane))));

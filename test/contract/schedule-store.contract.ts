@@ -295,14 +295,31 @@ export function describeScheduleStore(
         const one = await dueOne();
         const tasks = [task(), task()];
         const to = { nextAt: one.nextAt + hourMs, lastAt: one.nextAt };
-        expect(await schedules.tick(one, to, tasks)).toBe(true);
+        expect(await schedules.tick(one, to, tasks)).toEqual(tasks.map(({ id }) => ({ id, duplicate: false })));
         expect(await stored(tasks)).toBe(2);
         expect(await schedules.find('due')).toEqual({ ...one, ...to });
       });
 
+      it('tells which task holds the unique key of one that was not stored', async () => {
+        const terms = { scope: 'live', windowMs: null, replace: false, movesDue: false } as const;
+        const unique = (replace: boolean) =>
+          newTask({ queue: 'schedules', uniqueKey: 'tick', unique: { ...terms, replace }, payload: `${replace}` });
+        const [first, second, third] = [unique(false), unique(false), unique(true)];
+        const tick = async (...tasks: NewTask[]) => {
+          const one = await dueOne();
+          const stored = await schedules.tick(one, { nextAt: null, lastAt: null }, tasks);
+          await schedules.remove('due');
+          return stored;
+        };
+        expect(await tick(first)).toEqual([{ id: first.id, duplicate: false }]);
+        expect(await tick(second, task())).toMatchObject([{ id: first.id, duplicate: true }, { duplicate: false }]);
+        expect(await tick(third)).toEqual([{ id: first.id, duplicate: true, replaced: true }]);
+        expect(await stored([first, second, third])).toBe(1);
+      });
+
       it('moves it to its end', async () => {
         const one = await dueOne();
-        expect(await schedules.tick(one, { nextAt: null, lastAt: null }, [])).toBe(true);
+        expect(await schedules.tick(one, { nextAt: null, lastAt: null }, [])).toEqual([]);
         expect(await schedules.find('due')).toMatchObject({ nextAt: null, lastAt: null });
       });
 
@@ -327,7 +344,7 @@ export function describeScheduleStore(
         await happens(one);
         const before = await schedules.find('due');
         const late = task();
-        expect(await schedules.tick(one, { nextAt: one.nextAt + hourMs, lastAt: one.nextAt }, [late])).toBe(false);
+        expect(await schedules.tick(one, { nextAt: one.nextAt + hourMs, lastAt: one.nextAt }, [late])).toBeNull();
         expect(await stored([late])).toBe(0);
         expect(await schedules.find('due')).toEqual(before);
       });
@@ -346,9 +363,9 @@ export function describeScheduleStore(
           const tasks = Array.from({ length: 20 }, task);
           const to = { nextAt: one.nextAt + hourMs, lastAt: one.nextAt };
           const won = await Promise.all(tasks.map((each) => schedules.tick(one, to, [each])));
-          expect(won.filter(Boolean)).toHaveLength(1);
+          expect(won.filter((one) => one !== null)).toHaveLength(1);
           expect(await stored(tasks)).toBe(1);
-          expect(await store.find(tasks[won.indexOf(true)].id)).not.toBeNull();
+          expect(await store.find(tasks[won.findIndex((one) => one !== null)].id)).not.toBeNull();
           await schedules.remove('due');
         }
       });

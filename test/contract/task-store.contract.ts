@@ -6,6 +6,7 @@ import {
   type ClaimRequest,
   type Lease,
   type NewTask,
+  type RescueRequest,
   type Settlement,
   type StoreHint,
   type Task,
@@ -87,12 +88,12 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
     };
     const settle = async (worker: Lease, ...settlements: Settlement[]): Promise<string[]> =>
       [...(await store.settle(worker.workerId, settlements)).keys()].toSorted();
-    const rescue = async (options: { maxCrashes?: number; keepFailedMs?: ReadonlyMap<string, number | null> } = {}) =>
+    const rescue = async (options: Partial<RescueRequest> = {}) =>
       (await store.rescue({ leaseMs: 0, maxCrashes: 3, keepFailedMs: new Map(), ...options })).filter(
         (rescued) => rescued.queue === queue,
       );
     /** Claims the only due task with a worker that dies of it, and has it rescued. */
-    const crash = async (options?: { maxCrashes?: number; keepFailedMs?: ReadonlyMap<string, number | null> }) => {
+    const crash = async (options?: Partial<RescueRequest>) => {
       const worker = await lease(mortal);
       const claimed = await claimOne(worker);
       await subject.expireLease(worker.workerId);
@@ -1207,6 +1208,14 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
             return id;
           },
         ],
+        [
+          'is quarantined on a queue that is not listed',
+          async (keepMs) => {
+            const id = await add();
+            await crash({ maxCrashes: 1, keepFailedMs: new Map([[`${queue}-other`, null]]), keepOthersMs: keepMs });
+            return id;
+          },
+        ],
       ];
 
       it.each(ends)('and %s is there until its time is over', async (_, end) => {
@@ -1368,6 +1377,12 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         const id = await add();
         await crash({ maxCrashes: 1, keepFailedMs: new Map([[`${queue}-other`, null]]) });
         expect(await found(id)).toMatchObject({ state: 'failed' });
+      });
+
+      it('forgets a quarantined task of every other queue when none are to stay', async () => {
+        const id = await add();
+        await crash({ maxCrashes: 1, keepFailedMs: new Map([[`${queue}-other`, Infinity]]), keepOthersMs: null });
+        expect(await store.find(id)).toBeNull();
       });
 
       it('counts crashes apart from failures', async () => {

@@ -378,6 +378,25 @@ export function describeUniqueTerms(subject: () => TaskStoreUnderTest): void {
       expect(await store().find(id)).toBeNull();
     });
 
+    it('stays by what is said of all other queues when its own is not listed', async () => {
+      const keepCancelledMs = new Map([[`${queue}-other`, 5 * hourMs]]);
+      const end = async (keepOthersMs: number | null) => {
+        const { id } = await add(soon);
+        await pass(2 * hourMs);
+        await store().expire({ keepCancelledMs, keepOthersMs });
+        return id;
+      };
+      expect(await store().find(await end(null))).toBeNull();
+      const [brief, endless] = [await end(2 * hourMs), await end(Infinity)];
+      // The end of the second has let as much time pass.
+      expect(await store().find(brief)).toBeNull();
+      await pass(1_000 * hourMs);
+      expect((await found(endless)).state).toBe('cancelled');
+      const kept = await end(2 * hourMs);
+      await pass(hourMs);
+      expect((await found(kept)).state).toBe('cancelled');
+    });
+
     it('is not claimed any more, whether or not somebody has ended it', async () => {
       await add(soon);
       await pass(2 * hourMs);

@@ -7,7 +7,7 @@ import {
   ScheduleStore,
 } from '../../lib/engine/schedule-store.js';
 import { Scheduler } from '../../lib/engine/scheduler.js';
-import type { NewTask } from '../../lib/engine/task.js';
+import type { NewTask, Stored } from '../../lib/engine/task.js';
 import { isSettled, newTask, Recorder, ticks } from './engine.fixtures.js';
 import { scheduleOf } from './schedule.fixtures.js';
 
@@ -28,6 +28,8 @@ class FakeStore extends ScheduleStore {
   away = false;
   outcome: PutOutcome = 'stored';
   moved = true;
+  /** What becomes of a task, if it is not simply stored. */
+  became: Stored | undefined;
   broken = '';
   limit = 0;
 
@@ -63,12 +65,12 @@ class FakeStore extends ScheduleStore {
     return { now, due, nextAt: later.length ? Math.min(...later) : null };
   }
 
-  async tick(schedule: Schedule, to: Pick<Schedule, 'nextAt' | 'lastAt'>, tasks: readonly NewTask[]): Promise<boolean> {
+  async tick(schedule: Schedule, to: Pick<Schedule, 'nextAt' | 'lastAt'>, tasks: readonly NewTask[]) {
     this.reach(`tick ${schedule.name}`);
     if (schedule.name === this.broken) throw new Error('broken');
     this.rows.set(schedule.name, { ...schedule, ...to });
     if (this.moved) this.tasks.push(...tasks);
-    return this.moved;
+    return this.moved ? tasks.map(({ id }) => this.became ?? { id, duplicate: false }) : null;
   }
 
   remove = unused;
@@ -130,6 +132,16 @@ describe('a scheduler that works', () => {
     const [{ id }] = store.tasks;
     expect(reporter.of('enqueued')).toEqual([{ id, name: 'one', queue: 'q', duplicate: false }]);
     expect(woken).toEqual(['q']);
+    await scheduler.stop();
+  });
+
+  it.each([{}, { replaced: true }])('tells which task stands in place of a unique one, %o', async (how) => {
+    const { store, scheduler, add, reporter } = setUp();
+    store.became = { id: 'holder', duplicate: true, ...how };
+    add('one', start, { queue: 'q' });
+    void scheduler.start();
+    await ticks();
+    expect(reporter.of('enqueued')).toEqual([{ id: 'holder', name: 'one', queue: 'q', duplicate: true, ...how }]);
     await scheduler.stop();
   });
 

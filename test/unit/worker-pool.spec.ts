@@ -489,22 +489,27 @@ describe('a worker pool', () => {
     await ended(pool);
   });
 
-  it('tells the rescuer for how long each queue keeps its failed tasks', async () => {
+  it('tells the rescuer and the expirer for how long each queue keeps what they end, and all others', async () => {
     const rescue = vi.spyOn(store, 'rescue');
+    const expire = vi.spyOn(store, 'expire');
     const queues = [
       queueOf(),
       queueOf({ name: 'a', retention: 'removeAll' }),
-      queueOf({ name: 'b', retention: { failed: 5_000 } }),
+      queueOf({ name: 'b', retention: { failed: 5_000, cancelled: 6_000 } }),
     ];
     const tasks = [definition(() => {}), definition(() => {}, { name: 'pay', deadLetter: 'dead' })];
-    const pool = poolOf(tasks, { queues, maxCrashes: 7 });
+    const retention = { failed: 7_000, cancelled: 'none' } as const;
+    const pool = poolOf(tasks, { queues, maxCrashes: 7, retention });
     await pool.start();
     const keepFailedMs = new Map([
       ['default', Infinity],
       ['a', null],
       ['b', 5_000],
     ]);
-    expect(rescue).toHaveBeenCalledWith({ leaseMs, maxCrashes: 7, keepFailedMs, deadLetters: { pay: 'dead' } });
+    const deadLetters = { pay: 'dead' };
+    expect(rescue).toHaveBeenCalledWith({ leaseMs, maxCrashes: 7, keepFailedMs, keepOthersMs: 7_000, deadLetters });
+    const keepCancelledMs = new Map([...keepFailedMs, ['b', 6_000]]);
+    expect(expire).toHaveBeenCalledWith({ keepCancelledMs, keepOthersMs: null });
     await pool.drain();
   });
 
