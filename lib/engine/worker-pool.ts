@@ -244,6 +244,7 @@ export class WorkerPool {
     const controller = new Controller(
       this.store.control,
       () => this.listening?.live ?? false,
+      () => this.running(),
       (control) => {
         for (const worker of this.workers) worker.apply(control);
       },
@@ -268,7 +269,10 @@ export class WorkerPool {
       reporter: this.reporter,
       lease: () => holder.held(),
       hinted: () => this.listening?.live ?? false,
-      starting: (execution: Execution) => this.sustain(execution),
+      starting: (execution: Execution) => {
+        controller.starting();
+        this.sustain(execution);
+      },
       answered: () => this.troubles.over(),
       failed,
     };
