@@ -64,9 +64,14 @@ export function isLockTimeout(error: unknown): boolean {
   return sqlState(error) === '55P03';
 }
 
+/** A statement was cancelled: it took longer than its statement_timeout, or somebody asked for it. */
+export function isCancelled(error: unknown): boolean {
+  return sqlState(error) === '57014';
+}
+
 /** A change of a table lost against others: it waited too long, for a lock or at all, or stood in a deadlock. */
 export function isBusy(error: unknown): boolean {
-  return isLockTimeout(error) || isConflict(error) || sqlState(error) === '57014';
+  return isLockTimeout(error) || isConflict(error) || isCancelled(error);
 }
 
 /** Our role lacks a right. */

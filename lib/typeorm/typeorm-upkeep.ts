@@ -2,7 +2,7 @@ import type { PruneReport, PruneRequest } from '../engine/upkeep.js';
 import type { Run, Statement } from './database.js';
 import { quoteSchema } from './identifiers.js';
 import { dayMs, missing, over, type Partition, readPartition } from './partitions.js';
-import { isBusy, isNotPermitted, isPlaceTaken } from './postgres-errors.js';
+import { isBusy, isCancelled, isNotPermitted, isPlaceTaken } from './postgres-errors.js';
 import { text } from './task-row.js';
 import { prunedRows, type upkeepSql } from './upkeep.sql.js';
 
@@ -19,6 +19,11 @@ const changeTimeoutMs = 1_000;
 const leastAheadMs = dayMs;
 const aheadMs = 4 * dayMs;
 const rowsLimit = 1_000;
+/**
+ * To make a partition PostgreSQL reads all of the default one, while nobody writes there. When that took too long it is
+ * tried again after this: nothing is lost meanwhile, what would go to the partition goes to the default one.
+ */
+const afterTooLongMs = 3_600_000;
 
 /**
  * Removes finished tasks whose time is over. Two jobs of a day, each done by one process: 'partitions' makes and drops
@@ -27,6 +32,8 @@ const rowsLimit = 1_000;
 export class TypeOrmUpkeep {
   private readonly schema: string;
   private readonly table: string;
+  /** Monotonic milliseconds before which no partition is made. */
+  private makeAfter = -Infinity;
 
   constructor(
     private readonly statements: UpkeepStatements,
@@ -43,9 +50,9 @@ export class TypeOrmUpkeep {
     const [row = []] = await this.run(this.statements.upkeepLook, [this.table]);
     const changes = new Changes(Number(row[0]), readPartitions(row[2]), row[1] === 't');
     if (changes.permitted) {
+      await this.asOne('partitions', request, () => this.change(changes, request));
       // Without waiting for the day's work: what is configured here may be new.
       await this.make(changes, request, leastAheadMs);
-      await this.asOne('partitions', request, () => this.change(changes, request));
     }
     let deleted = 0;
     await this.asOne('rows', request, async (goOn) => {
@@ -58,7 +65,8 @@ export class TypeOrmUpkeep {
       return !request.signal.aborted;
     });
     const { dropped, busy } = changes;
-    return { dropped, deleted, unfinished: busy, ...(needed(changes, request) && { weakened: this.unable() }) };
+    const weakened = needed(changes, request) ? this.unable() : changes.tooLong ? this.tooLong() : undefined;
+    return { dropped, deleted, unfinished: busy.size > 0, ...(weakened !== undefined && { weakened }) };
   }
 
   /** Does a job of the day if nobody else does, and writes down that it is done when `work` says so. */
@@ -77,18 +85,18 @@ export class TypeOrmUpkeep {
 
   private async change(changes: Changes, request: PruneRequest): Promise<boolean> {
     for (const partition of over(changes.partitions, changes.now)) {
-      if (changes.mayGoOn(request)) await this.drop(changes, partition);
+      if (changes.may('drop', request)) await this.drop(changes, partition);
     }
     await this.make(changes, request, aheadMs);
-    return changes.mayGoOn(request);
+    return changes.may('drop', request) && changes.may('make', request);
   }
 
   private async make(changes: Changes, request: PruneRequest, ahead: number): Promise<void> {
     for (const partition of missing(changes.partitions, changes.now, request.keepMs, ahead)) {
-      if (!changes.mayGoOn(request)) return;
+      if (!changes.may('make', request) || performance.now() < this.makeAfter) return;
       const { name, from, to } = partition;
       const place = `${this.schema}."${name}"`;
-      await changes.attempt(partition, () =>
+      await changes.attempt('make', partition, () =>
         this.transaction(async (run) => {
           await limitLocks(run);
           // Attached later, it needs no lock that readers or writers of the other partitions would wait for.
@@ -97,13 +105,14 @@ export class TypeOrmUpkeep {
           await run(once(`ALTER TABLE ${this.table} ATTACH PARTITION ${place} FOR VALUES ${range}`), []);
         }),
       );
+      if (changes.tooLong) this.makeAfter = performance.now() + afterTooLongMs;
     }
   }
 
   private async drop(changes: Changes, partition: Partition): Promise<void> {
     const { name, from, to } = partition;
     const place = `${this.schema}."${name}"`;
-    await changes.attempt(partition, () =>
+    await changes.attempt('drop', partition, () =>
       this.transaction(async (run) => {
         await limitLocks(run);
         // A name may lie, and what is dropped is gone.
@@ -120,13 +129,25 @@ export class TypeOrmUpkeep {
       `row instead. Give it the ownership of that table and CREATE on its schema, or let a process work that has them.`
     );
   }
+
+  private tooLong(): string {
+    return (
+      `${this.schema}."finished_task_default" holds so much that a partition of ${this.table} could not be made in ` +
+      `${changeTimeoutMs} ms: what would go there goes to the default one too, and is deleted row by row. It is tried ` +
+      `again each hour; give what fills the default partition a shorter retention, or remove it.`
+    );
+  }
 }
+
+type Change = 'drop' | 'make';
 
 /** The partitions as one look found them, and what it changes. */
 class Changes {
   readonly dropped: string[] = [];
-  /** Somebody was in the way. */
-  busy = false;
+  /** Of what somebody was in the way. */
+  readonly busy = new Set<Change>();
+  /** To make one took longer than anybody should wait for it. */
+  tooLong = false;
 
   constructor(
     readonly now: number,
@@ -134,17 +155,18 @@ class Changes {
     public permitted: boolean,
   ) {}
 
-  /** Who is in the way of one is in the way of all, and each try makes others wait. */
-  mayGoOn({ signal }: PruneRequest): boolean {
-    return this.permitted && !this.busy && !signal.aborted;
+  /** Who is in the way of one is in the way of all of its kind, and each try makes others wait. */
+  may(change: Change, { signal }: PruneRequest): boolean {
+    return this.permitted && !this.busy.has(change) && !signal.aborted;
   }
 
   /** Whether it could be done or not, it is not tried again in this look. */
-  async attempt(partition: Partition, work: () => Promise<void>): Promise<void> {
+  async attempt(change: Change, partition: Partition, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
-      if (isBusy(error)) this.busy = true;
+      if (change === 'make' && isCancelled(error)) this.tooLong = true;
+      else if (isBusy(error)) this.busy.add(change);
       else if (isNotPermitted(error)) this.permitted = false;
       // Another process has made it, one of other bounds is in its place, or rows of its days are in the default one.
       else if (!isPlaceTaken(error)) throw error;
