@@ -29,9 +29,10 @@ export class Producer {
     const due = new Set<string>();
     // All are made before the first is stored, so that one that cannot be made leaves no others behind.
     const made = tasks.map((given) => ({ given, task: newStoredTask(given, now) }));
-    const results = made.map(({ given, task }) => this.storeOne(given, task, now, due));
+    const left: StoredTask[] = [];
+    const results = made.map(({ given, task }) => this.storeOne(given, task, now, due, left));
     this.hints.wake(due);
-    this.lanes.fill(lanesOf(made.map(({ task }) => task)));
+    this.lanes.fill(lanesOf([...made.map(({ task }) => task), ...left]));
     return results;
   }
 
@@ -41,11 +42,11 @@ export class Producer {
     for (const [key, { until }] of this.windows) if (until <= now) this.windows.delete(key);
   }
 
-  private storeOne(given: NewTask, task: StoredTask, now: number, due: Set<string>): Stored {
+  private storeOne(given: NewTask, task: StoredTask, now: number, due: Set<string>, left: StoredTask[]): Stored {
     const known = this.tasks.get(task.id);
     if (known) return { id: known.id, duplicate: false, ...handedAt(known, given.handTo) };
     const holder = this.holder(given, task, now);
-    if (holder !== undefined) return this.meet(holder, given, task, now, due);
+    if (holder !== undefined) return this.meet(holder, given, task, now, due, left);
     this.tasks.insert(task);
     if (task.parked) return { id: task.id, duplicate: false };
     if (given.handTo !== undefined && this.isOpenTo(given.handTo, task.queue)) {
@@ -71,11 +72,20 @@ export class Producer {
     return undefined;
   }
 
-  private meet(id: string, given: NewTask, task: StoredTask, now: number, due: Set<string>): Stored {
+  /** @param left Takes in, as it was, a task that may leave its lane. */
+  private meet(
+    id: string,
+    given: NewTask,
+    task: StoredTask,
+    now: number,
+    due: Set<string>,
+    left: StoredTask[],
+  ): Stored {
     const holder = this.tasks.get(id);
     if (!given.unique?.replace || !holder || !isUnstarted(holder) || isExpired(holder, now)) {
       return { id, duplicate: true };
     }
+    left.push({ ...holder });
     this.tasks.replace(holder, task, given.unique.movesDue ? task.scheduledAt : holder.scheduledAt);
     if (!holder.parked && holder.scheduledAt <= now) due.add(holder.queue);
     return { id, duplicate: true, replaced: true };

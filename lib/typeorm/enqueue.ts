@@ -1,4 +1,5 @@
 import type { EntityManager } from 'typeorm';
+import { type Lane, laneOf } from '../engine/lane.js';
 import type { NewTask, Stored } from '../engine/task.js';
 import type { Run, Statement } from './database.js';
 import { isConflict, sqlState } from './postgres-errors.js';
@@ -39,6 +40,14 @@ export function chunks(tasks: readonly NewTask[]): NewTask[][] {
   return all;
 }
 
+/** What else storing has brought about. */
+export class Traces {
+  /** Lanes that replaced tasks have left; somebody there may have their place. */
+  readonly left: Lane[] = [];
+  /** Whether a holder was locked that was not replaced after all, having started just then. */
+  lockedInVain = false;
+}
+
 /** Who is asked who holds a key. */
 interface Looks {
   /** The transaction that the tasks are stored in, or none in particular. */
@@ -55,6 +64,7 @@ interface Looks {
  * between the two statements: then the place is free, and the rest is tried again.
  *
  * @param wake Queues whose workers are told at the commit.
+ * @param traces Filled.
  * @param elsewhere Given for a transaction that sees an old snapshot.
  */
 export async function enqueueChunk(
@@ -62,9 +72,11 @@ export async function enqueueChunk(
   statements: EnqueueStatements,
   tasks: readonly NewTask[],
   wake: readonly string[],
+  traces: Traces,
   elsewhere?: Run,
 ): Promise<Map<string, Stored>> {
   const results = new Map<string, Stored>();
+  const told = new Set<string>();
   const looks: Looks = { run, ...(elsewhere && { elsewhere }) };
   const storeKept = (open: readonly NewTask[]) => insertKept(run, statements.enqueue, open, wake, results);
   if (!tasks.some(({ unique }) => unique)) {
@@ -77,6 +89,8 @@ export async function enqueueChunk(
     const merged = way === 'kept' ? own.map((task) => ({ task, followers: [] })) : mergeByKey(own);
     const leaders = merged.map(({ task }) => task);
     await untilResolved((open) => ways[way](open, way), looks, statements, leaders, results);
+    // Only a look has found these: their holders were still to be replaced when the statement began.
+    traces.lockedInVain ||= way === 'replacing' && leaders.some(({ id }) => !told.has(id) && isKept(results.get(id)));
     addFollowers(merged, results);
   }
   return results;
@@ -87,8 +101,14 @@ export async function enqueueChunk(
       way === 'replacing'
         ? await run(statements.enqueueReplacing, [...values, elsewhere === undefined])
         : await run(statements.enqueueInWindow, values);
-    for (const [id, holder, replaced] of rows) {
+    const byId = new Map(open.map((task) => [task.id, task]));
+    for (const [id, holder, replaced, , leftLane, inVain] of rows) {
       const duplicate = holder !== id;
+      told.add(text(id));
+      const task = byId.get(text(id));
+      const lane = task && laneOf({ ...task, lane: leftLane ?? null });
+      if (lane) traces.left.push(lane);
+      traces.lockedInVain ||= isTrue(inVain);
       results.set(text(id), { id: text(holder), duplicate, ...(isTrue(replaced) && { replaced: true }) });
     }
   }
@@ -143,6 +163,31 @@ export function runIn(manager: EntityManager): Run {
 }
 
 /**
+ * Stores a chunk of which some may replace others in a caller's transaction, which may take its time. A holder that starts
+ * between the statement's look and its turn is locked, though it is not replaced, and its worker would wait for the
+ * transaction with all that it has to record. So that is undone; the next look finds it started, and leaves it alone.
+ */
+export async function enqueueReplacing(
+  manager: EntityManager,
+  statements: EnqueueStatements,
+  tasks: readonly NewTask[],
+  wake: readonly string[],
+  traces: Traces,
+): Promise<Map<string, Stored>> {
+  for (let tries = 0; ; tries++) {
+    const own = new Traces();
+    await manager.query('SAVEPOINT backie_enqueue');
+    const results = await enqueueChunk(runIn(manager), statements, tasks, wake, own);
+    const again = own.lockedInVain && tries < maxTries;
+    if (again) await manager.query('ROLLBACK TO SAVEPOINT backie_enqueue');
+    await manager.query('RELEASE SAVEPOINT backie_enqueue');
+    if (again) continue;
+    traces.left.push(...own.left);
+    return results;
+  }
+}
+
+/**
  * Stores a chunk in a transaction that sees an old snapshot (REPEATABLE READ or SERIALIZABLE). There PostgreSQL reports
  * a unique key that was taken since as a serialization failure, which would abort the caller's transaction: a savepoint
  * keeps it usable, and the holder is looked up outside the snapshot.
@@ -152,6 +197,7 @@ export async function enqueueInSnapshot(
   statements: EnqueueStatements,
   tasks: readonly NewTask[],
   wake: readonly string[],
+  traces: Traces,
   elsewhere: Run,
 ): Promise<Map<string, Stored>> {
   const run = runIn(manager);
@@ -160,7 +206,7 @@ export async function enqueueInSnapshot(
     for (let tries = 0; !results.has(task.id); tries++) {
       await manager.query('SAVEPOINT backie_enqueue');
       try {
-        for (const [id, result] of await enqueueChunk(run, statements, [task], wake, elsewhere))
+        for (const [id, result] of await enqueueChunk(run, statements, [task], wake, traces, elsewhere))
           results.set(id, result);
         // What was only looked at must not stay locked: its worker would have to wait for this transaction.
         if (task.unique?.replace && isKept(results.get(task.id))) {

@@ -38,12 +38,17 @@ export interface TaskRow {
   laneLimit: number | null;
   /** When it is due, while it is parked because of its concurrency key; `scheduledAt` is infinite then. */
   dueAt: Date | null;
+  /** When it was due before a rate limit without a token for it moved its `scheduledAt`. */
+  sentOnFrom: Date | null;
   payload: unknown;
   attempts: TaskAttempt[];
 }
 
 /** A row of `finished_task`: a finished task that is kept. */
-export interface FinishedTaskRow extends Omit<TaskRow, 'cancelKeepMs' | 'claimedAhead' | 'awaited' | 'dueAt'> {
+export interface FinishedTaskRow extends Omit<
+  TaskRow,
+  'cancelKeepMs' | 'claimedAhead' | 'awaited' | 'dueAt' | 'sentOnFrom'
+> {
   state: FinishedState;
   finishedAt: Date;
   /** What the handler of a done task returned. */
@@ -191,6 +196,7 @@ export function backieEntities(options: { readonly schema?: string } = {}) {
         awaited: { type: 'boolean' },
         cancelKeepMs: { type: 'double precision', name: 'cancel_keep_ms', nullable: true },
         dueAt: { ...timestamptz, name: 'due_at', nullable: true },
+        sentOnFrom: { ...timestamptz, name: 'sent_on_from', nullable: true },
       },
     }),
     finishedTask: new EntitySchema<FinishedTaskRow>({

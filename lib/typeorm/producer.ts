@@ -4,7 +4,15 @@ import type { NewTask, Stored } from '../engine/task.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { UniqueKeyPendingError } from '../errors/store.errors.js';
 import type { Database, Run, Statement } from './database.js';
-import { chunks, enqueueChunk, type EnqueueStatements, enqueueInSnapshot, runIn } from './enqueue.js';
+import {
+  chunks,
+  enqueueChunk,
+  type EnqueueStatements,
+  enqueueInSnapshot,
+  enqueueReplacing,
+  runIn,
+  Traces,
+} from './enqueue.js';
 import { Permits } from './permits.js';
 import { isLockTimeout, isUniqueViolation } from './postgres-errors.js';
 import { newTasksJson, newTaskValues, text } from './task-row.js';
@@ -57,14 +65,17 @@ export class Producer {
     return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
   }
 
-  /** In a transaction of the engine's own. */
-  async enqueueBy(run: Run, tasks: readonly NewTask[]): Promise<Stored[]> {
+  /** In a transaction of the engine's own. @returns What came of each, and the lanes to admit after the commit. */
+  async enqueueBy(run: Run, tasks: readonly NewTask[]): Promise<{ stored: Stored[]; lanes: Lane[] }> {
     // Those few have each a NOTIFY of their own, if not another one of the same transaction.
     const wake = [...new Set(tasks.map(({ queue }) => queue))];
     // A key that another transaction holds must not keep the engine waiting: it fails soon, to be tried again.
     const statements = tasks.some(isUnique) ? this.impatient : this.general;
-    const results = await inParts(chunks(inKeyOrder(tasks)), (chunk) => enqueueChunk(run, statements, chunk, wake));
-    return tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
+    const traces = new Traces();
+    const store = (chunk: NewTask[]) => enqueueChunk(run, statements, chunk, wake, traces);
+    const results = await inParts(chunks(inKeyOrder(tasks)), store);
+    const stored = tasks.map(({ id }) => results.get(id) ?? { id, duplicate: false });
+    return { stored, lanes: [...lanesOf(tasks), ...traces.left] };
   }
 
   afterCommit(scope: unknown, effect: () => void): void {
@@ -85,12 +96,13 @@ export class Producer {
   private async storeHere(tasks: readonly NewTask[], again: boolean): Promise<Map<string, Stored>> {
     const wake = this.toWake(tasks);
     const unique = tasks.some(isUnique);
-    const store = (statements: EnqueueStatements) => this.storeWith(statements, tasks, wake, again);
+    const traces = new Traces();
+    const store = (statements: EnqueueStatements) => this.storeWith(statements, tasks, wake, traces, again);
     const results = unique
       ? await this.storeUnique(store)
       : await this.permits.with(() => (again ? store(this.general) : this.storeFresh(store)));
     this.tellLater(tasks, results, wake);
-    if (tasks.some(isKeyed)) await this.admit(lanesOf(tasks));
+    if (traces.left.length > 0 || tasks.some(isKeyed)) await this.admit([...lanesOf(tasks), ...traces.left]);
     return results;
   }
 
@@ -98,14 +110,15 @@ export class Producer {
     statements: EnqueueStatements,
     tasks: readonly NewTask[],
     wake: readonly string[],
+    traces: Traces,
     again: boolean,
   ): Promise<Map<string, Stored>> {
     // In the order of their keys through all parts, so that producers of the same keys wait for each other in one order.
     const parts = chunks(inKeyOrder(tasks));
     const [only] = parts;
-    if (only && parts.length === 1 && !again) return enqueueChunk(this.database.run, statements, only, wake);
+    if (only && parts.length === 1 && !again) return enqueueChunk(this.database.run, statements, only, wake, traces);
     return this.database.transaction(async (run) => {
-      const stored = await inParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake));
+      const stored = await inParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake, traces));
       if (again) await this.takeBackFinished(run, stored);
       return stored;
     });
@@ -164,7 +177,7 @@ export class Producer {
       return { id: task.id, duplicate: false, ...(row?.[1] != null && { handedAt: Number(row[2]) }) };
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
-      const results = await enqueueChunk(this.database.run, this.general, [task], wake);
+      const results = await enqueueChunk(this.database.run, this.general, [task], wake, new Traces());
       return results.get(task.id) ?? { id: task.id, duplicate: false };
     }
   }
@@ -204,15 +217,19 @@ export class Producer {
   ): Promise<Map<string, Stored>> {
     const { general: statements, database } = this;
     const wake = this.toWake(tasks);
-    const store =
-      tasks.some(isUnique) && (await seesOldSnapshot(manager))
-        ? (chunk: NewTask[]) => enqueueInSnapshot(manager, statements, chunk, wake, database.run)
-        : (chunk: NewTask[]) => enqueueChunk(runIn(manager), statements, chunk, wake);
+    const traces = new Traces();
+    const inSnapshot = tasks.some(isUnique) && (await seesOldSnapshot(manager));
+    const store = (chunk: NewTask[]) => {
+      if (inSnapshot) return enqueueInSnapshot(manager, statements, chunk, wake, traces, database.run);
+      if (chunk.some(({ unique }) => unique?.replace))
+        return enqueueReplacing(manager, statements, chunk, wake, traces);
+      return enqueueChunk(runIn(manager), statements, chunk, wake, traces);
+    };
     const results = await inParts(chunks(inKeyOrder(tasks)), store);
     if (again) await this.takeBackFinished(runIn(manager), results);
     this.watch.afterCommit(manager, () => {
       this.tellLater(tasks, results, wake);
-      if (tasks.some(isKeyed)) void this.admit(lanesOf(tasks));
+      if (traces.left.length > 0 || tasks.some(isKeyed)) void this.admit([...lanesOf(tasks), ...traces.left]);
     });
     return results;
   }

@@ -123,8 +123,8 @@ export class TypeOrmTaskStore extends TaskStore {
       const lanes: Lane[] = [];
       const result = await this.database.transaction((run) =>
         work(run, async (tasks) => {
-          const stored = await this.producer.enqueueBy(run, tasks);
-          lanes.push(...lanesOf(tasks));
+          const { stored, lanes: concerned } = await this.producer.enqueueBy(run, tasks);
+          lanes.push(...concerned);
           return stored;
         }),
       );

@@ -10,7 +10,9 @@ export const patience = ` WHERE set_config('lock_timeout', '200', true) IS NOT N
  * clock_timestamp(): a caller's transaction may have begun long ago.
  *
  * $1: the input of new-tasks.sql.ts. $2: queues whose workers are woken at the commit. The answer is a row [id, holder,
- * whether the holder was replaced] for each task of which something has come; the others are to be tried again.
+ * whether the holder was replaced, …, the lane that it has left, whether it was locked in vain] for each task of which
+ * something has come; the others are to be tried again. The lane is that of the statement's snapshot: where somebody else
+ * moves the same task at the same time, a lane may be left to the sweep.
  */
 export function uniqueSql(schema: string) {
   const s = quoteSchema(schema);
@@ -36,14 +38,22 @@ export function uniqueSql(schema: string) {
           AND ${t}."unique_key" = ${i}."unique_key"`;
   const notStarted = `t."worker_id" IS NULL AND t."attempt" = 0
           AND (t."expires_at" IS NULL OR t."expires_at" > clock_timestamp())`;
-  const due = (n: string, movesDue: string) =>
-    `CASE WHEN ${movesDue} THEN coalesce(${n}."due_at", ${n}."scheduled_at") ELSE coalesce(t."due_at", t."scheduled_at") END`;
+  const sameBucket = (n: string) => `t."rate_key" IS NOT DISTINCT FROM ${n}."rate_key"`;
+  /** One that waits for a token of another bucket than its new one need not wait for that any more. */
+  const due = (n: string, movesDue: string) => `CASE WHEN ${movesDue} THEN coalesce(${n}."due_at", ${n}."scheduled_at")
+            WHEN ${sameBucket(n)} THEN coalesce(t."due_at", t."scheduled_at")
+            ELSE coalesce(t."sent_on_from", t."due_at", t."scheduled_at") END`;
   /** What a holder gets of the new task `n`. With a concurrency key it is parked anew, since that may be another one. */
   const replacement = (n: string, movesDue: string) => `"lane" = ${n}."lane", "lane_limit" = ${n}."lane_limit",
           "due_at" = CASE WHEN ${n}."lane" IS NOT NULL THEN ${due(n, movesDue)} END, "payload" = ${n}."payload", "priority" = ${n}."priority",
           "max_retries" = ${n}."max_retries", "timeout_ms" = ${n}."timeout_ms", "expires_at" = ${n}."expires_at",
           "rate_key" = ${n}."rate_key",
+          "sent_on_from" = CASE WHEN NOT ${movesDue} AND ${sameBucket(n)} THEN t."sent_on_from" END,
           "scheduled_at" = CASE WHEN ${n}."lane" IS NULL THEN ${due(n, movesDue)} ELSE 'infinity' END`;
+
+  /** The lane that the holder of the task `i` has left for another one, or for none. */
+  const leftLane = (i: string, holder: string) => `(SELECT o."lane" FROM ${task} o WHERE o."id" = ${holder}
+          AND o."queue" = ${i}."queue" AND o."id" <> ${i}."id" AND o."lane" IS DISTINCT FROM ${i}."lane") AS "left_lane"`;
 
   /**
    * By task_unique. A holder that has started is left alone and not even locked, as far as this statement can see: its
@@ -67,10 +77,11 @@ export function uniqueSql(schema: string) {
         WHERE ${notStarted}
         RETURNING t."id", t."queue", t."name", t."unique_key"
       )
-      SELECT i."id", stored."id" AS "holder", stored."id" <> i."id" AS "replaced", ${told}
+      SELECT i."id", stored."id" AS "holder", stored."id" <> i."id" AS "replaced", ${told},
+        ${leftLane('i', 'stored."id"')}, false AS "in_vain"
       FROM input i JOIN stored ON ${sameKey('stored', 'i')}
       UNION ALL
-      SELECT "id", "holder", false, 0 FROM started`;
+      SELECT "id", "holder", false, 0, NULL, false FROM started`;
 
   /**
    * By the primary key of unique_window, which decides. Whoever finds a window open changes and locks nothing of it:
@@ -95,9 +106,16 @@ export function uniqueSql(schema: string) {
           AND ${notStarted}
         RETURNING open."id"
       )
-      SELECT "id", "id" AS "holder", false AS "replaced", ${told} FROM won
+      SELECT "id", "id" AS "holder", false AS "replaced", ${told}, NULL AS "left_lane", false AS "in_vain" FROM won
       UNION ALL
-      SELECT "id", "holder", EXISTS (SELECT FROM replaced WHERE replaced."id" = open."id"), 0 FROM open`;
+      SELECT open."id", "holder", r."replaced", 0, CASE WHEN r."replaced" THEN w."lane" END,
+        coalesce(open."replace" AND NOT r."replaced" AND w."waited", false)
+      FROM open
+      CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM replaced WHERE replaced."id" = open."id") AS "replaced") r
+      LEFT JOIN LATERAL (
+        SELECT ${notStarted} AS "waited", CASE WHEN t."lane" IS DISTINCT FROM open."lane" THEN t."lane" END AS "lane"
+        FROM ${task} t WHERE t."id" = open."holder" AND t."queue" = open."queue" AND t."id" <> open."id"
+      ) w ON true`;
 
   return {
     enqueueReplacing: enqueueReplacing(''),

@@ -356,8 +356,16 @@ export function describeLaneStore(name: string, create: () => Promise<TaskStoreU
         const [first] = await add(keyed({ uniqueKey: 'u', unique }));
         const second = await addOne();
         await store.enqueue([keyed({ uniqueKey: 'u', unique, lane: 'b' })]);
-        await store.lanes.sweep();
         expect((await claimIds()).toSorted()).toEqual([first, second].toSorted());
+        for (const terms of [unique, { ...unique, scope: 'window', windowMs: hourMs } as const]) {
+          const uniqueKey = `u-${terms.scope}`;
+          const leaver = await addOne({ uniqueKey, unique: terms, lane: 'c' });
+          const waiter = await addOne({ lane: 'c' });
+          expect(await store.enqueue([newTask({ queue, uniqueKey, unique: terms })])).toMatchObject([{ id: leaver }]);
+          const claimed = await claim();
+          expect(claimed.map(({ id }) => id).toSorted()).toEqual([leaver, waiter].toSorted());
+          for (const one of claimed) await store.settle(worker.workerId, [finish(one)]);
+        }
         const parked = keyed({ uniqueKey: 'v', unique });
         const plain = newTask({ queue, uniqueKey: 'v', unique });
         await store.enqueue([parked]);

@@ -284,6 +284,27 @@ export function describeLimits(name: string, create: () => Promise<LimitedStoreU
         expect(await claimed()).toEqual([]);
       });
 
+      it('holds a task no more whose replacement takes from another bucket', async () => {
+        await rate({ max: 1, perMs: 60_000 });
+        const unique = { scope: 'live', windowMs: null, replace: true, movesDue: false } as const;
+        await add(1, { rateKey: 'a', due: dueAt(0) });
+        const first = await add(1, { rateKey: 'a', due: dueAt(1), uniqueKey: 'u', unique });
+        const second = await add(1, { rateKey: 'a', due: dueAt(2), uniqueKey: 'v', unique });
+        expect(await claimed()).toHaveLength(1);
+        expect(await claimed()).toEqual([]);
+        await add(1, { rateKey: 'a', uniqueKey: 'v', unique, payload: '2' });
+        expect(await claimed()).toEqual([]);
+        expect(await add(1, { rateKey: 'b', uniqueKey: 'u', unique })).toEqual(first);
+        expect((await store.find(first[0]))?.scheduledAt).toEqual(dueAt(1).at);
+        expect(await claimed()).toEqual(first);
+        expect(await add(1, { rateKey: 'c', uniqueKey: 'v', unique })).toEqual(second);
+        expect(await claimed()).toEqual(second);
+        const [delayed] = await add(1, { rateKey: 'd', due: { inMs: hourMs }, uniqueKey: 'w', unique });
+        const { scheduledAt } = (await store.find(delayed))!;
+        await add(1, { rateKey: 'e', uniqueKey: 'w', unique });
+        expect(await store.find(delayed)).toMatchObject({ scheduledAt });
+      });
+
       it('starts those that had to wait in their order, one window after the other', async () => {
         await rate({ max: 2, perMs: 60_000 });
         const waiting = await add(7, { due: dueAt(0) });

@@ -216,7 +216,7 @@ export function createClaimLimited(schema: string): string {
             "line_priority" = coalesce(i."line_priority", b."line_priority")
           FROM bucket i WHERE ${ours} AND b."name" = i."name" AND b."key" = i."key"
         ), sent_on AS (
-          UPDATE ${task} t SET "scheduled_at" = p."at"
+          UPDATE ${task} t SET "scheduled_at" = p."at", "sent_on_from" = coalesce(t."sent_on_from", t."scheduled_at")
           FROM placed p
           WHERE t."id" = ANY(ARRAY(SELECT d."id" FROM placed d WHERE NOT d."allowed"))
             AND t."id" = p."id" AND t."queue" IS NOT DISTINCT FROM p_queue

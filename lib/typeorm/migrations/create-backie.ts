@@ -65,6 +65,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "lane" text,
           "lane_limit" integer,
           "due_at" timestamptz,
+          "sent_on_from" timestamptz,
           "payload" jsonb NOT NULL,
           "attempts" jsonb NOT NULL DEFAULT '[]',
           CONSTRAINT "task_pkey" PRIMARY KEY ("id", "queue")
@@ -91,6 +92,10 @@ export function createBackie(schema: string): new () => MigrationInterface {
       await runner.query(
         `COMMENT ON COLUMN ${s}."task"."due_at" IS ` +
           `'Set while the task is parked in its lane, its scheduled_at being infinity: when it is due'`,
+      );
+      await runner.query(
+        `COMMENT ON COLUMN ${s}."task"."sent_on_from" IS ` +
+          `'When the task was due before a rate limit without a token for it moved its scheduled_at'`,
       );
       await runner.query(`
         CREATE INDEX "task_parked" ON ${s}."task"

@@ -128,6 +128,39 @@ it.each<[string, EnqueueOptions]>([
   expect(await liveTasks(schema)).toBe(before);
 });
 
+describe.each([
+  ['while its task lives', {}],
+  ['for a window', { within: hourMs }],
+])('a unique key that is held %s', (_, terms) => {
+  it('does not make the worker wait of a task that starts while the call waits for another one', async () => {
+    const gate = deferred();
+    const Slow = taskOf('slow', () => gate.promise, { unique: { key: true, onConflict: 'replace', ...terms } });
+    const app = await bootApp([Slow]);
+    const { tasks, events } = app;
+    const dataSource = await openDataSource();
+    const { id } = await tasks.enqueue(Slow, 'a', { delayMs: hourMs });
+    const blocker = dataSource.createQueryRunner();
+    await blocker.startTransaction();
+    // Its key comes first in the order of keys.
+    await tasks.enqueue(Slow, 'b', { delayMs: hourMs, manager: blocker.manager });
+    await dataSource.transaction(async (manager) => {
+      const [{ pid }] = await manager.query<[{ pid: number }]>('SELECT pg_backend_pid() AS pid');
+      const many = tasks.enqueueMany(Slow, ['b', 'a'], { manager });
+      const waits = () => sql(`SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'`, [pid]);
+      await until(waits, (rows) => rows.length > 0);
+      const started = next(events, 'started');
+      await hasten(app, id);
+      await started;
+      await blocker.commitTransaction();
+      await blocker.release();
+      expect((await many)[1]).toEqual({ id, duplicate: true });
+      const done = next(events, 'done');
+      gate.resolve();
+      expect(await done).toMatchObject([{ id }]);
+    });
+  });
+});
+
 describe.each(levels)('in a %s transaction', (level) => {
   const dataSource = shared(() => openDataSource());
   /** Ids that no other test uses. */
