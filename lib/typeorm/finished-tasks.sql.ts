@@ -1,4 +1,4 @@
-import { later, trueDue } from './new-tasks.sql.js';
+import { clock, later, trueDue } from './new-tasks.sql.js';
 
 /** The columns that a finished task keeps as they were; what else it has is given apart, by `keepEnded`. */
 const kept = `"id", "name", "priority", "claim_seq", "attempt", "retries", "max_retries", "timeout_ms", "created_at",
@@ -39,9 +39,11 @@ export function keepEnded(
     : ['"queue"', 'NULL::text'];
   return `
         INSERT INTO ${finishedTable} (${kept}, "scheduled_at",
-          "queue", "dead_from", "crashes", "state", "attempts", "reason", "result", "kept_until")
+          "queue", "dead_from", "crashes", "state", "attempts", "reason", "result", "finished_at",
+          "kept_until")
         SELECT ${kept}, ${trueDue},
-          ${queue}, ${deadFrom}, ${crashes}, ${state}, ${attempts}, ${reason}, ${result}, ${keptUntil('"keep_ms"')}
+          ${queue}, ${deadFrom}, ${crashes}, ${state}, ${attempts}, ${reason}, ${result}, ${clock},
+          ${keptUntil('"keep_ms"')}
         FROM ${rows} WHERE "keep_ms" > 0`;
 }
 

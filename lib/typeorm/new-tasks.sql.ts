@@ -9,18 +9,24 @@
 const headColumns = `h->>0 AS "queue", h->>1 AS "name", (h->>2)::smallint AS "priority", (h->>3)::integer AS "max_retries",
           (h->>4)::integer AS "timeout_ms"`;
 
-export const later = (ms: string, clock = 'now()') => `${clock} + ${ms} * interval '1 millisecond'`;
+/**
+ * The clock by which times are stored: a caller's transaction, or that of an attempt, may have begun long before the
+ * statement. It stands still within one, so that times of one statement agree.
+ */
+export const clock = 'statement_timestamp()';
 
-export const dueAt = (inMs: string, at: string, clock?: string) =>
-  `CASE WHEN ${at} IS NULL THEN ${later(`${inMs}::float8`, clock)} ELSE ${at}::timestamptz END`;
+export const later = (ms: string, from = clock) => `${from} + ${ms} * interval '1 millisecond'`;
+
+export const dueAt = (inMs: string, at: string, from?: string) =>
+  `CASE WHEN ${at} IS NULL THEN ${later(`${inMs}::float8`, from)} ELSE ${at}::timestamptz END`;
 
 /** The groups of $1, one row each, with `rows` still in JSON. */
-export const headOf = (more: string, clock?: string) => `
-        SELECT ${headColumns}, ${dueAt('(h->>5)', '(h->>6)', clock)} AS "scheduled_at", g->1 AS "rows"${more}
+export const headOf = (more: string, from?: string) => `
+        SELECT ${headColumns}, ${dueAt('(h->>5)', '(h->>6)', from)} AS "scheduled_at", g->1 AS "rows"${more}
         FROM (SELECT g, g->0 AS h FROM jsonb_array_elements($1::jsonb) g OFFSET 0) groups`;
 
 /** When tasks of a head expire, or null, how they hold their key, and what bucket of a rate limit they take from. */
-export const termsOfHead = (clock?: string) => `${later('(h->>8)::float8', clock)} AS "expires_at",
+export const termsOfHead = (from?: string) => `${later('(h->>8)::float8', from)} AS "expires_at",
           h->>9 AS "unique_scope", h->>13 AS "rate_key", (h->>14)::integer AS "lane_limit"`;
 
 /** What a row `e` says of its lane and its due time: with a concurrency key it is parked, see LaneStore. */

@@ -2,6 +2,7 @@ import { briefMessageLength, fullErrors, rememberedAttempts } from '../engine/ta
 import { type Ending, keepEnded, putBack, stays } from './finished-tasks.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 import {
+  clock,
   dueAt,
   expired,
   headOf,
@@ -54,7 +55,7 @@ export function taskSql(schema: string) {
           - (CASE WHEN jsonb_array_length(t."attempts") < ${rememberedAttempts} THEN ${rememberedAttempts} ELSE 0 END)
         END)
       || jsonb_build_array(${report} || jsonb_build_object('workerId', t."worker_id",
-        'startedAt', ${millis('t."started_at"')}, 'finishedAt', ${millis('now()')}))`;
+        'startedAt', ${millis('t."started_at"')}, 'finishedAt', ${millis(clock)}))`;
   /** Wakes the workers of each queue in the rows, once: NOTIFY takes a global lock at commit. */
   const wake = (rows: string) =>
     `SELECT count(pg_notify(${channel}, 'w0:' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM ${rows}) d`;
@@ -80,13 +81,13 @@ export function taskSql(schema: string) {
           ${laneColumns}, "expires_at", "unique_scope", "rate_key", "worker_id", "claim_seq", "attempt", "started_at")
         SELECT (e->>0)::uuid AS "id", e->>1 AS "unique_key", e->2, "queue", "name", "priority", "max_retries",
           "timeout_ms", ${laneOfRow}, "expires_at", "unique_scope", "rate_key", "worker_id", ("worker_id" IS NOT NULL)::int,
-          ("worker_id" IS NOT NULL)::int, CASE WHEN "worker_id" IS NOT NULL THEN now() END
+          ("worker_id" IS NOT NULL)::int, CASE WHEN "worker_id" IS NOT NULL THEN ${clock} END
         FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e ${order}
         ${onConflict}
         RETURNING "id", "worker_id"
       )
       SELECT count(*)::int AS "stored", string_agg("id"::text, ',') FILTER (WHERE "worker_id" IS NOT NULL) AS "handed",
-        ${millis('now()')} AS "handed_at",
+        ${millis(clock)} AS "handed_at",
         (SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q)::int AS "told"
       FROM stored`;
 
@@ -173,10 +174,10 @@ export function taskSql(schema: string) {
         "worker_id", "claim_seq", "attempt", "started_at")
       SELECT $1::uuid, $2::jsonb, $3::text, $4::text, $5::smallint, $6::integer, $7::integer,
         ${dueAt('$8', '$9::text')},
-        h."to", (h."to" IS NOT NULL)::int, (h."to" IS NOT NULL)::int, CASE WHEN h."to" IS NOT NULL THEN now() END
+        h."to", (h."to" IS NOT NULL)::int, (h."to" IS NOT NULL)::int, CASE WHEN h."to" IS NOT NULL THEN ${clock} END
       FROM (SELECT ${handedTo('$10::text', '$3::text')} AS "to" OFFSET 0) h
       RETURNING 1 AS "stored", CASE WHEN "worker_id" IS NOT NULL THEN "id"::text END AS "handed",
-        ${millis('now()')} AS "handed_at",
+        ${millis(clock)} AS "handed_at",
         CASE WHEN $11::boolean THEN pg_notify(${channel}, 'w0:' || "queue")::text END AS "told"`,
 
     /** $1 queues, $2 in how many milliseconds something falls due on each: wakes their workers. */
@@ -356,7 +357,7 @@ export function taskSql(schema: string) {
         WHERE ${sameKey('t', 'held')} AND held."end" IS NULL
         RETURNING t."id", t."queue", t."scheduled_at"
       ), due AS (
-        SELECT "queue" FROM back WHERE "scheduled_at" <= now()
+        SELECT "queue" FROM back WHERE "scheduled_at" <= ${clock}
       ), woken AS (
         ${wake('due')}
       ), heard AS (

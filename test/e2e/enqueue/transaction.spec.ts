@@ -27,6 +27,8 @@ function enqueuedEvents({ events }: TestApp): TaskEventMap['enqueued'][] {
   return seen;
 }
 
+const inTime = { delayMs: 60_000, expiresInMs: 3_600_000 };
+
 class Rollback extends Error {}
 
 /** A transaction that is rolled back after `work`. */
@@ -58,6 +60,30 @@ describe("a task enqueued in the caller's transaction", () => {
       expect(await manager.query(`SELECT count(*)::int AS count FROM "${schema}".task`)).toEqual([{ count: 3 }]);
     });
     expect(await stored()).toEqual(['one', 'two', 'three']);
+  });
+
+  it.each<[string, (tasks: TestApp['tasks'], manager: EntityManager) => Promise<unknown>]>([
+    ['one', (tasks, manager) => tasks.enqueue(Work, 'one', { manager, ...inTime })],
+    ['many', (tasks, manager) => tasks.enqueueMany(Work, ['one', 'two'], { manager, ...inTime })],
+    ['a unique one', (tasks, manager) => tasks.enqueue(UniqueWork, 'one', { manager, ...inTime })],
+    [
+      'one that replaces',
+      (tasks, manager) =>
+        tasks.enqueue(UniqueWork, 'one', { manager, ...inTime, unique: { key: 'one', onConflict: 'replace' } }),
+    ],
+  ])('counts its times from the enqueue, and not from the begin of the transaction: %s', async (_, enqueue) => {
+    const { tasks, schema } = producer();
+    await dataSource().transaction(async (manager) => {
+      const [{ before }] = await manager.query<[{ before: string }]>('SELECT clock_timestamp()::text AS before');
+      await enqueue(tasks, manager);
+      const [late] = await manager.query<unknown[]>(
+        `SELECT bool_and(created_at > $1) AS created, bool_and(scheduled_at > $1::timestamptz + interval '1 min') AS due,
+           bool_and(expires_at > $1::timestamptz + interval '1 h') AS expires FROM "${schema}".task`,
+        [before],
+      );
+      expect(late).toEqual({ created: true, due: true, expires: true });
+    });
+    await stored();
   });
 
   it('rolls back with it', async () => {

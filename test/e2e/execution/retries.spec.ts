@@ -120,7 +120,7 @@ describe('the wait before a retry', () => {
     expect(await retrying).toMatchObject([{ id, attempt: 1, delayMs: 300 }]);
     await done;
     const { attempts, scheduledAt, startedAt } = await found(tasks, id);
-    // Both times come from one now() of the database; a fraction of a millisecond is cut off.
+    // Both times come from one statement of the database; a fraction of a millisecond is cut off.
     expect(Math.abs(scheduledAt.getTime() - attempts[0].finishedAt.getTime() - 300)).toBeLessThanOrEqual(1);
     expect(startedAt!.getTime()).toBeGreaterThanOrEqual(scheduledAt.getTime());
   });

@@ -186,6 +186,30 @@ describe('A transactional task', () => {
     expect(await app.effects()).toEqual(['attempt 1', 'attempt 2']);
   });
 
+  it.each<[string, (task: CurrentTask) => unknown, string]>([
+    ['its end', () => {}, 'SELECT 3_600_000 AS ms, finished_at AS at, kept_until AS until FROM SCHEMA.finished_task'],
+    [
+      'a snooze',
+      (task) => task.snooze(3_600_000),
+      `SELECT 3_600_000 AS ms, scheduled_at AS until,
+         to_timestamp((attempts #>> '{0,finishedAt}')::float8 / 1000) AS at FROM SCHEMA.task`,
+    ],
+  ])('times %s when its handler has returned, and not when its transaction began', async (_, end, times) => {
+    let returned: unknown;
+    const app = await world(
+      async (_world, task) => {
+        [{ returned }] = await task.manager.query('SELECT clock_timestamp()::text AS returned');
+        await end(task);
+      },
+      {},
+      { defaults: { retention: { done: 3_600_000 } } },
+    );
+    await outcome(app);
+    const late = `SELECT at > $1::timestamptz - interval '1 us' AS at, until > $1::timestamptz + ms * interval '1 ms' AS until
+      FROM (${times.replaceAll('SCHEMA', `"${app.schema}"`)}) t`;
+    expect(await sql(late, [returned])).toEqual([{ at: true, until: true }]);
+  });
+
   it('waits for the statements that its handler has not waited for', async () => {
     const go = deferred();
     const app = await world(async ({ write }, { manager }) => {
