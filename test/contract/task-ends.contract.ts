@@ -190,6 +190,19 @@ export function describeTaskEnds(name: string, create: () => Promise<TaskStoreUn
         await stop();
       });
 
+      it('tells when an awaited task has expired, and says so', async () => {
+        const id = await add({ expiresInMs: 20, due: { inMs: hourMs } });
+        const { heard, stop } = await hear(store);
+        await outcome(id);
+        const told = heard({ kind: 'ended', id });
+        await expect
+          .poll(async () => (await store.expire({ keepCancelledMs: new Map() })).expired.map((one) => one.id))
+          .toContain(id);
+        await told;
+        await stop();
+        expect(await outcome(id)).toEqual({ name: 'work', queue, state: 'cancelled', reason: 'expired' });
+      });
+
       it('stays awaited over retries', async () => {
         const id = await add();
         const { heard, stop } = await hear(store);
