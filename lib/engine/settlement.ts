@@ -16,7 +16,7 @@ export type Outcome =
   | { readonly kind: 'threw'; readonly error: unknown }
   | { readonly kind: 'timedOut'; readonly error: Error }
   | { readonly kind: 'cancelled'; readonly error: Error }
-  /** The process shuts down: the attempt does not count. */
+  /** The process shuts down, or the settlement lost against another transaction: the attempt does not count. */
   | { readonly kind: 'interrupted' }
   /** The lease is gone: there is nothing left to settle. */
   | { readonly kind: 'lost' }

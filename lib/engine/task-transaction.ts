@@ -36,9 +36,10 @@ export interface TaskTransaction {
   /**
    * Settles the task of exactly this claim. Call it after `close`.
    *
-   * @returns The state that it is in once the transaction has committed; undefined when somebody else has the task.
+   * @returns The state that it is in once the transaction has committed; undefined when somebody else has the task;
+   * 'conflict' when it lost against another transaction, so that it can only be rolled back and run again.
    */
-  settle(workerId: string, settlement: Settlement): Promise<TaskState | undefined>;
+  settle(workerId: string, settlement: Settlement): Promise<TaskState | 'conflict' | undefined>;
   /**
    * Rejects when the transaction has not committed for sure.
    *

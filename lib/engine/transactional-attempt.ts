@@ -60,6 +60,7 @@ export class TransactionalAttempt {
       // What was returned may be nothing that can be stored.
       const settlement = this.decide(outcome);
       const state = await transaction.settle(this.workerId, settlement);
+      if (state === 'conflict') return await this.giveBack(transaction);
       if (state && (await transaction.commit())) return { kind: 'committed', settlement, state };
       if (state) return { kind: 'unanswered', settlement };
     } catch (error) {
@@ -68,5 +69,11 @@ export class TransactionalAttempt {
     }
     await transaction.rollback();
     return { kind: 'lost' };
+  }
+
+  /** The handler has done nothing wrong: what stood in the way of its settlement must not use up a retry. */
+  private async giveBack(transaction: TaskTransaction): Promise<Outcome> {
+    await transaction.rollback();
+    return { kind: 'interrupted' };
   }
 }

@@ -29,6 +29,14 @@ export class TransactionEndedError extends BackieError {
     );
   }
 
+  static unnoticed(task: string, id: string): TransactionEndedError {
+    return new TransactionEndedError(
+      `Task ${quoted([task])} ${id}: its handler has ended the transaction of task.manager, by a statement that was hidden ` +
+        `behind another or sent past task.manager. What it ended there is stored or lost, and the attempt has failed. ` +
+        `Return to commit, throw to roll back, or use task.manager.transaction() for a savepoint.`,
+    );
+  }
+
   static byHandler(task: string, id: string): TransactionEndedError {
     return new TransactionEndedError(
       `Task ${quoted([task])} ${id}: its handler must not end the transaction of task.manager. ` +

@@ -5,7 +5,7 @@ import type { Settlement } from '../engine/task-store.js';
 import type { TaskTransaction, TransactionRequest } from '../engine/task-transaction.js';
 import { TransactionEndedError, TransactionFailedError } from '../errors/transaction.errors.js';
 import { clientTimeoutMs, isServerError, queryByDriver, type Run } from './database.js';
-import { isAborted } from './postgres-errors.js';
+import { isAborted, isConflict } from './postgres-errors.js';
 import { depthOf } from './transaction-watch.js';
 
 /** What a transaction needs of the store around it. */
@@ -24,8 +24,15 @@ const rollbackMs = 1_000;
 const longestIdleSettledMs = 5_000;
 const idleSetting = 'idle_in_transaction_session_timeout';
 
-/** What would end the transaction, or the savepoint of somebody else. */
-const ending = /^\s*(commit|end|abort|prepare\s+transaction|rollback(?!\s+(work\s+|transaction\s+)?to\b))\b/i;
+/**
+ * What would end the transaction, or the savepoint of somebody else. Only at the beginning of a text: what hides further
+ * behind, such as in `SELECT 1; COMMIT`, is found when the attempt is settled.
+ */
+const ending = new RegExp(
+  String.raw`^(?:[\s;]|--[^\r\n]*[\r\n]|/\*(?:[^*]|\*(?!/))*\*/)*` +
+    String.raw`(?:commit|end|abort|prepare\s+transaction|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b`,
+  'i',
+);
 
 /**
  * The transaction of an attempt, on a connection of the application's pool.
@@ -44,6 +51,8 @@ export class AttemptTransaction implements TaskTransaction {
   /** The latest statement of the handler that failed. */
   private failure: unknown;
   private settlement: Settlement | undefined;
+  /** The time at which the server began the transaction: no other one on this connection has the same. */
+  private begunAt: string | undefined;
   private readonly release: QueryRunner['release'];
 
   constructor(
@@ -62,7 +71,7 @@ export class AttemptTransaction implements TaskTransaction {
     this.client = (await this.runner.connect()) as PoolClient;
     await this.runner.startTransaction(isolation);
     // If this process stops, what it has locked is free again some time after the attempt would have ended.
-    await this.limitIdle(timeoutMs + rollbackMs);
+    this.begunAt = await this.limitIdle(timeoutMs + rollbackMs);
     this.guard();
   }
 
@@ -71,15 +80,18 @@ export class AttemptTransaction implements TaskTransaction {
     this.phase = 'closed';
   }
 
-  async settle(workerId: string, settlement: Settlement): Promise<TaskState | undefined> {
+  async settle(workerId: string, settlement: Settlement): Promise<TaskState | 'conflict' | undefined> {
     const { runner, failure: cause } = this;
     if (runner.isReleased) throw this.failed('its connection broke', { cause });
     if (depthOf(runner) !== 1) throw this.failed('its handler returned within a transaction inside of it: await that');
     this.settlement = settlement;
     try {
-      await this.limitIdle(longestIdleSettledMs);
+      const begunAt = await this.limitIdle(longestIdleSettledMs);
+      if (begunAt !== this.begunAt) throw TransactionEndedError.unnoticed(this.task.name, this.task.id);
       return await this.context.settle(this.run, workerId, settlement);
     } catch (error) {
+      if (error instanceof TransactionEndedError) throw error;
+      if (isConflict(error)) return 'conflict';
       if (!isServerError(error)) throw this.failed('its connection broke', { cause: error });
       if (!isAborted(error)) throw error;
       throw this.failed('one of its statements had failed, and its handler returned all the same', { cause });
@@ -120,10 +132,12 @@ export class AttemptTransaction implements TaskTransaction {
       ? queryByDriver(this.client, { ...statement, name: '' }, values)
       : Promise.reject(new Error('The transaction has not begun.'));
 
-  private async limitIdle(ms: number): Promise<void> {
+  /** @returns When the transaction began that is open now. */
+  private async limitIdle(ms: number): Promise<string | undefined> {
     const text = `SELECT set_config($1, least(nullif(extract(epoch FROM current_setting($1)::interval) * 1000, 0),
-      $2::bigint)::bigint::text, true)`;
-    await this.run({ name: '', text }, [idleSetting, Math.min(Math.ceil(ms), 2 ** 31 - 1)]);
+      $2::bigint)::bigint::text, true), extract(epoch FROM now())::text`;
+    const [row] = await this.run({ name: '', text }, [idleSetting, Math.min(Math.ceil(ms), 2 ** 31 - 1)]);
+    return row?.[1] ?? undefined;
   }
 
   private guard(): void {

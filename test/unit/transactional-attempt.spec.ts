@@ -16,7 +16,7 @@ class FakeTransaction implements TaskTransaction {
   readonly manager = { of: 'the test' };
   readonly calls: string[] = [];
   closed = Promise.resolve();
-  settled: Promise<TaskState | undefined> = Promise.resolve('done');
+  settled: Promise<TaskState | 'conflict' | undefined> = Promise.resolve('done');
   committed = Promise.resolve(true);
 
   close(): Promise<void> {
@@ -24,7 +24,7 @@ class FakeTransaction implements TaskTransaction {
     return this.closed;
   }
 
-  settle(workerId: string): Promise<TaskState | undefined> {
+  settle(workerId: string): Promise<TaskState | 'conflict' | undefined> {
     this.calls.push(`settle by ${workerId}`);
     return this.settled;
   }
@@ -81,6 +81,14 @@ describe('a transactional attempt', () => {
     await ticks();
     expect(transaction.calls).toEqual(['close', 'settle by worker', 'rollback']);
     expect(outcome).toEqual({ kind: 'lost' });
+  });
+
+  it('does not count, and rolls back first, when its settlement is lost against others', async () => {
+    transaction.settled = Promise.resolve('conflict');
+    start();
+    await ticks();
+    expect(transaction.calls).toEqual(['close', 'settle by worker', 'rollback']);
+    expect(outcome).toEqual({ kind: 'interrupted' });
   });
 
   it('does not know what came of it when nobody answers its COMMIT', async () => {

@@ -324,6 +324,35 @@ describe('A transactional task stores nothing when its handler', () => {
     expect(await app.effects()).toEqual(['attempt 2', 'other']);
   });
 
+  it.each<[string, BackgroundTaskOptions, (app: World) => Promise<unknown>]>([
+    [
+      'is lost in a deadlock',
+      {},
+      ({ schema }) =>
+        sql(`CREATE SEQUENCE "${schema}".times;
+          CREATE FUNCTION "${schema}".lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('"${schema}".times') = 1 THEN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END IF;
+            RETURN NEW;
+          END $$;
+          CREATE TRIGGER lose BEFORE INSERT ON "${schema}".finished_task FOR EACH ROW EXECUTE FUNCTION "${schema}".lose()`),
+    ],
+    [
+      'meets a newer row of the task',
+      { transactional: { isolation: 'REPEATABLE READ' } },
+      ({ schema }) => sql(`UPDATE "${schema}".task SET awaited = true WHERE NOT awaited`),
+    ],
+  ])('%s at its settlement, which uses up no retry', async (_, options, disturb) => {
+    let runs = 0;
+    const app = await world(async (own, { manager, attempt }) => {
+      await own.write(manager, `attempt ${attempt}`);
+      if (runs++ === 0) await disturb(own);
+    }, options);
+    const { id, kind } = await outcome(app);
+    expect([kind, runs]).toEqual(['done', 2]);
+    expect(await app.effects()).toEqual(['attempt 1']);
+    expect(await found(app.tasks, id)).toMatchObject({ state: 'done', attempt: 1, retries: 0 });
+  });
+
   it('exceeds its timeout, though a statement of it waits for a lock', async () => {
     const app = await world(
       async ({ write }, { manager }) => {
@@ -482,6 +511,9 @@ describe('task.manager', () => {
   it.each<[string, (manager: EntityManager) => unknown]>([
     ['COMMIT', (manager) => manager.query('COMMIT')],
     ['a rollback', (manager) => manager.query('  rollback')],
+    ['a COMMIT after a comment', (manager) => manager.query('/* a **/ COMMIT')],
+    ['a COMMIT after a line', (manager) => manager.query('-- COMMIT\n-- a\n COMMIT')],
+    ['a COMMIT after nothing', (manager) => manager.query(' ;COMMIT')],
     ['commitTransaction()', (manager) => manager.queryRunner!.commitTransaction()],
     ['rollbackTransaction()', (manager) => manager.queryRunner!.rollbackTransaction()],
   ])('refuses to end its own transaction by %s', async (_, end) => {
@@ -493,6 +525,24 @@ describe('task.manager', () => {
     });
     expect(await outcome(app)).toMatchObject({ kind: 'done' });
     expect(await app.effects()).toEqual(['one', 'two']);
+  });
+
+  it.each([
+    ['SELECT 1; COMMIT', ['one', 'two']],
+    ['SELECT 1; ROLLBACK', ['two']],
+    ['SELECT 1; COMMIT; BEGIN', ['one']],
+  ])('cannot end its own transaction unnoticed by %j', async (text, effects) => {
+    const app = await world(async ({ write }, { manager }) => {
+      await write(manager, 'one');
+      await manager.query(text);
+      await write(manager, 'two');
+    });
+    const { id, kind, error } = await outcome(app);
+    expect(kind).toBe('failed');
+    expect(error).toBeInstanceOf(TransactionEndedError);
+    expect((error as Error).message).toContain('has ended the transaction of task.manager');
+    expect(await app.effects()).toEqual(effects);
+    expect(await found(app.tasks, id)).toMatchObject({ state: 'failed' });
   });
 
   it('may roll a transaction within back', async () => {
