@@ -1,6 +1,7 @@
-import { type Lane, laneId, type PausedLane } from '../engine/lane.js';
+import { type Lane, laneId, laneOf, type PausedLane } from '../engine/lane.js';
 import { LaneStore } from '../engine/lane-store.js';
 import { StoreClosedError } from '../errors/store.errors.js';
+import type { StoredTask } from './stored-task.js';
 import type { TaskTable } from './task-table.js';
 
 /** Concurrency keys in memory, beside the tasks. */
@@ -28,6 +29,12 @@ export class MemoryLanes extends LaneStore {
       if (this.tasks.admit(lane, this.pauses.has(laneId(lane)), this.now())) woken.add(lane.queue);
     }
     this.wake(woken);
+  }
+
+  /** Puts a task that has run back, for when it is due. */
+  putBack(task: StoredTask, scheduledAt: number): void {
+    const lane = laneOf(task);
+    this.tasks.makeReady(task, scheduledAt, lane !== null && this.pauses.has(laneId(lane)));
   }
 
   async sweep(): Promise<void> {

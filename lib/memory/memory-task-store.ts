@@ -356,11 +356,11 @@ export class MemoryTaskStore extends TaskStore {
     } else if (settlement.kind === 'retry' || settlement.kind === 'snooze') {
       task.claimedAhead = false;
       if (settlement.kind === 'retry') task.retries += 1;
-      this.tasks.makeReady(task, now + settlement.delayMs);
+      this.lanes.putBack(task, now + settlement.delayMs);
     } else {
       task.claimedAhead = false;
       task.attempt -= 1;
-      this.tasks.makeReady(task, task.scheduledAt);
+      this.lanes.putBack(task, task.scheduledAt);
     }
   }
 
@@ -382,7 +382,7 @@ export class MemoryTaskStore extends TaskStore {
       const dead = Object.hasOwn(deadLetters, name) ? deadLetters[name] : undefined;
       const keepMs = dead === undefined ? keepFailedMs.get(queue) : Infinity;
       this.finish(task, 'failed', keepMs === undefined ? keepOthersMs : keepMs, dead);
-    } else this.tasks.makeReady(task, task.scheduledAt);
+    } else this.lanes.putBack(task, task.scheduledAt);
     return { id, name, queue, attempt, crashes, quarantined };
   }
 

@@ -111,14 +111,14 @@ export class TaskTable {
     this.hold(task, workerId, false, now);
   }
 
-  /** Puts a running or finished task back into line. */
-  makeReady(task: StoredTask, scheduledAt: number): void {
+  /** Puts a running or finished task back into line, or parks it if its lane is paused. */
+  makeReady(task: StoredTask, scheduledAt: number, paused = false): void {
     this.leave(task);
     task.state = 'ready';
     task.scheduledAt = scheduledAt;
     task.workerId = null;
     // What had ended has lost its place; what goes back keeps it.
-    task.parked = task.lane !== null && task.finishedAt !== null;
+    task.parked = task.lane !== null && (paused || task.finishedAt !== null);
     task.finishedAt = null;
     task.keptUntil = Infinity;
     task.queue = queueOf(task);

@@ -1,4 +1,5 @@
 import { quoteSchema } from './identifiers.js';
+import { givesWay, headOfLane } from './lane-order.js';
 
 /** The statements of concurrency keys, one a method of LaneStore; admission itself is a function of the schema. */
 export function laneSql(schema: string) {
@@ -9,33 +10,41 @@ export function laneSql(schema: string) {
     `${t}."queue" = ${l}."queue" AND ${t}."name" = ${l}."name" AND ${t}."lane" = ${l}."lane"`;
 
   return {
-    /** $1 queues, $2 names, $3 keys. The locks are those of admit_lanes. */
+    /**
+     * $1 queues, $2 names, $3 keys. The locks are those of admit_lanes. The answer: on each queue where something was
+     * admitted, in how many milliseconds the first of it is due, and whether to ask again.
+     */
     laneAdmit: `
-      SELECT "admitted_on", min("due_in_ms")::float8
+      SELECT "admitted_on", min("due_in_ms")::float8, bool_or("more")
       FROM ${s}."admit_lanes"($1::text[], $2::text[], $3::text[]) GROUP BY 1`,
 
     /**
-     * $1 queue, $2 name and $3 key after which it goes on, $4 limit: the next lanes in which tasks wait, and whether one
-     * could have its place. By task_parked, from one lane to the next; by task_admitted, at most as many as the limit. It
-     * locks nothing: admission decides.
+     * $1 queue, $2 name and $3 key after which it goes on, $4 limit: the next lanes in which tasks wait, and whether the
+     * first of them could have its place, a free one or that of another that gives way to it. By task_parked, from one lane
+     * to the next; by task_admitted, at most as many as the limit. It locks nothing: admission decides.
      */
     laneSweep: `
       WITH RECURSIVE lane AS (
-        (SELECT t."queue", t."name", t."lane", t."lane_limit", 1 AS "place" FROM ${task} t
+        (SELECT t."queue", t."name", t."lane", 1 AS "place" FROM ${task} t
          WHERE t."due_at" IS NOT NULL AND (t."queue", t."name", t."lane") > ($1::text, $2::text, $3::text)
          ORDER BY t."queue", t."name", t."lane" LIMIT 1)
         UNION ALL
         SELECT n.*, lane."place" + 1 FROM lane CROSS JOIN LATERAL (
-          SELECT t."queue", t."name", t."lane", t."lane_limit" FROM ${task} t
+          SELECT t."queue", t."name", t."lane" FROM ${task} t
           WHERE t."due_at" IS NOT NULL AND (t."queue", t."name", t."lane") > (lane."queue", lane."name", lane."lane")
           ORDER BY t."queue", t."name", t."lane" LIMIT 1
         ) n
         WHERE lane."place" < $4::int
       )
       SELECT l."queue", l."name", l."lane", NOT EXISTS (SELECT FROM ${paused} p WHERE ${sameLane('p', 'l')})
-        AND (SELECT count(*) FROM (
-          SELECT FROM ${task} t WHERE ${sameLane('t', 'l')} AND t."due_at" IS NULL LIMIT l."lane_limit"
-        ) held) < l."lane_limit"
+        AND EXISTS (
+          SELECT FROM (${headOfLane(task, sameLane('t', 'l'), 'now()')}
+          ) head
+          WHERE (SELECT count(*) FROM (
+              SELECT FROM ${task} t WHERE ${sameLane('t', 'l')} AND t."due_at" IS NULL LIMIT head."lane_limit"
+            ) held) < head."lane_limit"
+            OR EXISTS (SELECT FROM ${task} m WHERE ${sameLane('m', 'l')} AND ${givesWay('m', 'head', 'now()')})
+        )
       FROM lane l ORDER BY l."place"`,
 
     /** $1 limit: paused lanes of which tasks have a place, but do not run. By task_admitted. */

@@ -13,6 +13,7 @@ import {
   laneOfRow,
   trueDue,
 } from './new-tasks.sql.js';
+import { backForLater } from './lane-order.js';
 import { patience } from './unique.sql.js';
 
 /**
@@ -34,6 +35,7 @@ export function taskSql(schema: string) {
   const finished = `${s}."finished_task"`;
   const worker = `${s}."worker"`;
   const queue = `${s}."queue"`;
+  const paused = `${s}."paused_lane"`;
 
   /**
    * The row of `t` whose key stands in a row of the input. Not by `=` alone: the planner would also consider a merge join,
@@ -349,8 +351,7 @@ export function taskSql(schema: string) {
       ), back AS (
         UPDATE ${task} t
         SET "worker_id" = NULL, "claimed_ahead" = false, "attempts" = held."history",
-          "scheduled_at" = CASE WHEN held."retry_in" IS NULL THEN t."scheduled_at"
-                           ELSE ${later('held."retry_in"')} END,
+          ${backForLater(paused, `CASE WHEN held."retry_in" IS NULL THEN t."scheduled_at" ELSE ${later('held."retry_in"')} END`)},
           "retries" = t."retries" + held."retried"::int,
           "attempt" = t."attempt" - (held."retry_in" IS NULL)::int
         FROM held
@@ -457,7 +458,8 @@ export function taskSql(schema: string) {
       ), kept AS (${keep('ended', { state: '"end"', attempts: '"history"', crashes: '"crashed"', dead: true })}
       ), back AS (
         UPDATE ${task} t
-        SET "worker_id" = NULL, "crashes" = held."crashed", "attempts" = held."history"
+        SET "worker_id" = NULL, "crashes" = held."crashed", "attempts" = held."history",
+          ${backForLater(paused, 't."scheduled_at"')}
         FROM held
         WHERE ${sameKey('t', 'held')} AND held."end" IS NULL
         RETURNING t."id", t."queue", t."name", t."attempt", t."crashes", t."lane"

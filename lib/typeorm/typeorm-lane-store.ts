@@ -31,8 +31,12 @@ export class TypeOrmLaneStore extends LaneStore {
     for (let first = 0; first < lanes.length; first += mostAtOnce) {
       const some = lanes.slice(first, first + mostAtOnce);
       const columns = [some.map(({ queue }) => queue), some.map(({ name }) => name), some.map(({ key }) => key)];
-      for (const [queue, inMs] of await this.run(this.statements.laneAdmit, columns)) {
-        this.admitted(text(queue), Number(inMs));
+      for (let more = true; more;) {
+        more = false;
+        for (const [queue, inMs, again] of await this.run(this.statements.laneAdmit, columns)) {
+          if (queue != null) this.admitted(queue, Number(inMs));
+          more ||= again === 't';
+        }
       }
     }
   }

@@ -310,6 +310,8 @@ export class TypeOrmTaskStore extends TaskStore {
 
   /** Tasks got their place: this process need not wait for its own NOTIFY. */
   private admitted(queue: string, inMs: number): void {
+    // What has waited for its place is due since long ago.
+    this.claimer.gaveBack();
     for (const listener of this.listeners) listener({ kind: 'wake', queue, inMs });
     this.producer.tell(queue, inMs);
   }

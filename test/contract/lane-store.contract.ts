@@ -92,6 +92,20 @@ export function describeLaneStore(name: string, create: () => Promise<TaskStoreU
         expect(await claimIds()).toEqual([]);
       });
 
+      it('gives more places than one admission fills, in the order of admission', async () => {
+        await store.lanes.pause(laneOf());
+        const tasks = Array.from({ length: 600 }, (_, i) =>
+          keyed({ laneLimit: 590, priority: i % 3, due: i < 500 ? dueAt(i) : later(hourMs + i) }),
+        );
+        await add(...tasks);
+        await store.lanes.resume(laneOf());
+        const due = tasks.slice(0, 500).toSorted((one, other) => other.priority - one.priority);
+        expect(await claimIds(1_000)).toEqual(due.map(({ id }) => id));
+        await subject.passTime(queue, 2 * hourMs);
+        const first = tasks.slice(500, 590).map(({ id }) => id);
+        expect((await claimIds(1_000)).toSorted()).toEqual(first.toSorted());
+      });
+
       it('holds for each key, each task name and each queue apart', async () => {
         const others = [keyed({ lane: 'b' }), keyed({ name: 'other' }), newTask({ queue }), newTask({ queue })];
         const ids = await add(keyed(), keyed(), ...others);
@@ -484,6 +498,22 @@ export function describeLaneStore(name: string, create: () => Promise<TaskStoreU
         expect(await claimIds()).toEqual([]);
         await subject.passTime(queue, hourMs);
         expect(await drain()).toEqual([...ids, delayed]);
+      });
+
+      it.each([
+        ['is released', release],
+        ['is to be retried', (task: ClaimedTask) => retry(task, 0)],
+        ['snoozes', (task: ClaimedTask) => snooze(task, 0)],
+      ])('takes what %s while it lasts, before anybody could claim it again', async (_, settlement) => {
+        const [id] = await add(keyed());
+        const running = await claimOne();
+        await store.lanes.pause(laneOf());
+        await store.settle(worker.workerId, [settlement(running)]);
+        expect(await claimIds()).toEqual([]);
+        expect(await store.find(id)).toMatchObject({ state: 'ready' });
+        expect((await store.find(id))!.scheduledAt.getTime()).not.toBeNaN();
+        await store.lanes.resume(laneOf());
+        expect(await claimIds()).toEqual([id]);
       });
 
       it('takes what goes back to its queue while it lasts, be it by a sweep', async () => {

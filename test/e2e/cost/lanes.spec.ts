@@ -93,3 +93,11 @@ it('sweeps from lane to lane by the index, whatever waits in each', async () => 
   expect(new Set(scans.map((node) => node['Index Name']))).toEqual(new Set(['task_parked', 'task_admitted']));
   expect(buffersOf(await explainAndRollBack(server().engine, 'sweep', ['', '', '', 1_000]))).toBeLessThanOrEqual(60);
 });
+
+it('admits to a wide key by so many reads a task and call, however many wait', async () => {
+  const { client, engine } = server();
+  await block('wide', 10_000);
+  await client.query(`UPDATE backie.task SET lane_limit = 100000 WHERE lane = 'wide'`);
+  const reads = buffersOf(await explainAndRollBack(engine, 'admit', [['default'], ['work'], ['wide']]));
+  expect(reads).toBeLessThanOrEqual(500 * 40);
+});
