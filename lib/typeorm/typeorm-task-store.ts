@@ -33,6 +33,7 @@ import {
   type WorkerIdentity,
 } from '../engine/task-store.js';
 import type { PruneReport, PruneRequest } from '../engine/upkeep.js';
+import type { TransactionSource } from '../engine/task-transaction.js';
 import { BackieError } from '../errors/backie.error.js';
 import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { AttemptTransactions } from './attempt-transactions.js';
@@ -97,9 +98,11 @@ export class TypeOrmTaskStore extends TaskStore {
   private readonly vacuum: HotTableVacuum;
   private readonly upkeep: TypeOrmUpkeep;
   readonly schedules: ScheduleStore;
-  readonly transactions: AttemptTransactions;
+  readonly transactions: TransactionSource;
+  private readonly attempts: AttemptTransactions;
   readonly control: ControlStore;
-  readonly lanes: LaneStore & Pick<TypeOrmLaneStore, 'tryToAdmit'>;
+  readonly lanes: LaneStore;
+  private readonly keyed: TypeOrmLaneStore;
   private readonly listeners = new Set<(hint: StoreHint) => void>();
   readonly bulk: BulkStore;
   private readonly notifier = new SharedNotifier(
@@ -116,8 +119,10 @@ export class TypeOrmTaskStore extends TaskStore {
     this.statements = namedStatements(this.schema);
     const postgres = engineOptions(options.connection, this.schema);
     this.database = new Database(postgres);
-    this.lanes = new TypeOrmLaneStore(this.statements, this.openRun, (queue, inMs) => this.admitted(queue, inMs));
-    this.producer = new Producer(this.database, this.statements, (lanes) => this.lanes.tryToAdmit(lanes));
+    this.lanes = this.keyed = new TypeOrmLaneStore(this.statements, this.openRun, (queue, inMs) =>
+      this.admitted(queue, inMs),
+    );
+    this.producer = new Producer(this.database, this.statements, (lanes) => this.keyed.tryToAdmit(lanes));
     this.claimer = new Claimer(this.openRun, this.statements);
     const transaction: Transaction = async (work) => {
       const lanes: Lane[] = [];
@@ -128,11 +133,11 @@ export class TypeOrmTaskStore extends TaskStore {
           return stored;
         }),
       );
-      await this.lanes.tryToAdmit(lanes);
+      await this.keyed.tryToAdmit(lanes);
       return result;
     };
     this.schedules = new TypeOrmScheduleStore(this.statements, this.openRun, transaction);
-    this.bulk = new TypeOrmBulkStore(this.statements, this.openRun, (lanes) => this.lanes.tryToAdmit(lanes));
+    this.bulk = new TypeOrmBulkStore(this.statements, this.openRun, (lanes) => this.keyed.tryToAdmit(lanes));
     this.upkeep = new TypeOrmUpkeep(
       this.statements,
       this.openRun,
@@ -141,7 +146,7 @@ export class TypeOrmTaskStore extends TaskStore {
     );
     this.control = new TypeOrmControlStore(this.statements, this.openRun);
     this.vacuum = new HotTableVacuum(this.database.run, this.schema);
-    this.transactions = new AttemptTransactions(options.connection, {
+    this.transactions = this.attempts = new AttemptTransactions(options.connection, {
       settle: async (settleBy, workerId, settlement) =>
         (await this.settleBy(settleBy, workerId, [settlement])).get(settlement.id),
       settled: (settlement) => this.settled([settlement], 1),
@@ -160,13 +165,13 @@ export class TypeOrmTaskStore extends TaskStore {
       throw error;
     }
     this.opened = true;
-    this.transactions.open();
+    this.attempts.open();
   }
 
   async close(): Promise<void> {
     this.opened = false;
     this.producer.stop();
-    await Promise.all([this.transactions.close(), this.database.close()]);
+    await Promise.all([this.attempts.close(), this.database.close()]);
   }
 
   isTransient(error: unknown): boolean {
@@ -262,7 +267,7 @@ export class TypeOrmTaskStore extends TaskStore {
       const values = [leaseMs, maxCrashes, keepJson(keepFailedMs), rescueLimit, dead, keepValue(keepOthersMs)];
       const rows = await this.run('rescue', values);
       // What somebody wanted cancelled ends so, and is no longer anybody's to rescue. No row at all has no id.
-      await this.lanes.tryToAdmit(lanesOf(rows.map(([, queue, name, , , , lane]) => keyed(queue, name, lane))));
+      await this.keyed.tryToAdmit(lanesOf(rows.map(([, queue, name, , , , lane]) => keyed(queue, name, lane))));
       rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));
       found = rows.length;
     }
@@ -276,7 +281,7 @@ export class TypeOrmTaskStore extends TaskStore {
       const rows = await this.run('expire', [keepJson(keepCancelledMs), expireLimit, keepValue(keepOthersMs)]);
       const ended = rows.filter(([, , id]) => id !== null);
       expired.push(...ended.map(([, , id, queue, name]) => ({ id: text(id), queue: text(queue), name: text(name) })));
-      await this.lanes.tryToAdmit(lanesOf(ended.map(([, , , queue, name, lane]) => keyed(queue, name, lane))));
+      await this.keyed.tryToAdmit(lanesOf(ended.map(([, , , queue, name, lane]) => keyed(queue, name, lane))));
       const [nextInMs, forgotten] = rows[0] ?? [];
       if (ended.length === expireLimit || Number(forgotten) === expireLimit) continue;
       return { expired, nextInMs: nextInMs == null ? null : Number(nextInMs) };
@@ -359,7 +364,7 @@ export class TypeOrmTaskStore extends TaskStore {
     const queue = text(found[0]);
     const [row] = await this.run('cancel', [id, queue, keepValue(keepMs(queue))]);
     if (Number(row?.[0]) > 0) {
-      await this.lanes.tryToAdmit(lanesOf([keyed(queue, row?.[2], row?.[3])]));
+      await this.keyed.tryToAdmit(lanesOf([keyed(queue, row?.[2], row?.[3])]));
       return 'cancelled';
     }
     return Number(row?.[1]) > 0 ? 'requested' : 'notLive';
@@ -369,7 +374,7 @@ export class TypeOrmTaskStore extends TaskStore {
     if (!isUuid(id)) return false;
     try {
       const [row] = await this.run('retry', [id]);
-      await this.lanes.tryToAdmit(lanesOf([keyed(row?.[2], row?.[3], row?.[4])]));
+      await this.keyed.tryToAdmit(lanesOf([keyed(row?.[2], row?.[3], row?.[4])]));
       return Number(row?.[0]) > 0;
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
@@ -381,7 +386,7 @@ export class TypeOrmTaskStore extends TaskStore {
   async remove(id: string): Promise<boolean> {
     if (!isUuid(id)) return false;
     const [row] = await this.run('remove', [id]);
-    await this.lanes.tryToAdmit(lanesOf([keyed(row?.[1], row?.[2], row?.[3])]));
+    await this.keyed.tryToAdmit(lanesOf([keyed(row?.[1], row?.[2], row?.[3])]));
     return Number(row?.[0]) > 0;
   }
 
