@@ -38,6 +38,16 @@ export function checkBulkFilter(method: keyof typeof bulkStates, filter: unknown
   const where = `TaskQueue.${method}, filter`;
   if (filter === undefined) throw new InvalidOptionsError(`${where}: there is none. Pass {} for all tasks.`);
   checkOptions(where, filter, { ...filterChecks, state: statesOf(...bulkStates[method]), before: date });
+  refuseUndefined(where, filter as object);
+}
+
+/** A value that went missing on its way here would widen the filter, at worst to all tasks. */
+function refuseUndefined(where: string, filter: object): void {
+  const missing = Object.entries(filter).find(([, value]) => value === undefined);
+  if (!missing) return;
+  throw new InvalidOptionsError(
+    `${where}: ${missing[0]} is undefined, and would not narrow the tasks down. Give it a value, or leave it out.`,
+  );
 }
 
 /** @throws InvalidOptionsError */
@@ -45,6 +55,7 @@ export function checkRedriveFilter(queue: string, filter: { readonly deadFrom?: 
   const where = 'TaskQueue.redrive, filter';
   const { queue: _, state: __, ...checks } = filterChecks;
   checkOptions(where, filter, { deadFrom: name(maxNameLength), ...checks, before: date });
+  refuseUndefined(where, filter);
   if (filter.deadFrom !== queue) return;
   throw new InvalidOptionsError(
     `${where}: deadFrom is ${JSON.stringify(queue)}, so that queue would be sent back to itself. ` +

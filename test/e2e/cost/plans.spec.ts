@@ -115,9 +115,9 @@ const cases: Case[] = [
   },
   { name: 'holdings', values: [workerId], by: ['task_running'], most: 45 },
   { name: 'nextDue', values: ['default'], by: ['task_ready'], most: 35 },
-  { name: 'rescue', values: [0, 3, '{}', 1_000, '{}'], by: ['task_running', 'task_pkey'], most: 2_450 },
+  { name: 'rescue', values: [0, 3, '{}', 1_000, '{}', 'Infinity'], by: ['task_running', 'task_pkey'], most: 2_450 },
   // Nobody expires here, and that costs nothing.
-  { name: 'expire', values: ['{}', 1_000], by: ['task_expiry', 'task_pkey'], most: 20 },
+  { name: 'expire', values: ['{}', 1_000, 'Infinity'], by: ['task_expiry', 'task_pkey'], most: 20 },
 ];
 
 const most = (name: string) => cases.find((one) => one.name === name)!.most;

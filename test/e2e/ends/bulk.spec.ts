@@ -76,6 +76,8 @@ it('refuses a missing filter and bad ones before anything changes', async () => 
     ['removeMany', { state: 'running' }, 'one of "ready", "done", "failed", "cancelled"'],
     ['removeMany', { before: new Date(Number.NaN) }, 'a valid Date'],
     ['removeMany', 'default', 'must be an object'],
+    ['removeMany', { queue: undefined, name: 'work' }, 'queue is undefined'],
+    ['cancelMany', { before: undefined }, 'before is undefined'],
   ];
   for (const [method, filter, message] of bad) {
     const refused = (tasks[method] as (filter: unknown) => Promise<number>).call(tasks, filter);
