@@ -10,7 +10,7 @@ const report = process.env.BACKIE_TEST_REPORT;
  * Unit tests import sources from lib/. Every other test imports the package by its name and therefore meets the built
  * package, exactly as a consumer does: that is what the aliases are for.
  */
-export default defineConfig({
+const shared = {
   root: fromRoot('.'),
   oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
   resolve: {
@@ -19,19 +19,43 @@ export default defineConfig({
       { find: /^nestjs-backie\/(typeorm|embedded)$/, replacement: `${fromRoot('dist')}/$1/index.js` },
     ],
   },
+};
+const each = {
+  server: { deps: { external: [/\/dist\//] } },
+  pool: 'forks' as const,
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+  unstubEnvs: true,
+};
+const never = ['**/node_modules/**', 'test/dist/**'];
+/** They count what the whole server does, or hold leases of a second, which a busy machine would end. */
+const alone = ['test/e2e/cost/**/*.spec.ts', 'test/e2e/lifecycle/**/*.spec.ts', 'test/fault/**/*.spec.ts'];
+
+export default defineConfig({
+  ...shared,
   test: {
-    include: ['test/**/*.spec.ts'],
-    exclude: ['**/node_modules/**', 'test/dist/**'],
     globalSetup: ['test/support/global-setup.ts'],
-    server: { deps: { external: [/\/dist\//] } },
     reporters: [
       'default',
       ...(process.env.GITHUB_ACTIONS ? ['github-actions' as const] : []),
       ...(report ? [['json', { outputFile: report }] as ['json', { outputFile: string }]] : []),
     ],
-    pool: 'forks',
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
-    unstubEnvs: true,
+    projects: [
+      {
+        ...shared,
+        test: {
+          ...each,
+          name: 'together',
+          include: ['test/**/*.spec.ts'],
+          exclude: [...never, ...alone],
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        ...shared,
+        test: { ...each, name: 'alone', include: alone, exclude: never, maxWorkers: 1, sequence: { groupOrder: 2 } },
+      },
+    ],
   },
 });
