@@ -187,11 +187,11 @@ describe('A transactional task', () => {
   });
 
   it.each<[string, (task: CurrentTask) => unknown, string]>([
-    ['its end', () => {}, 'SELECT 3_600_000 AS ms, finished_at AS at, kept_until AS until FROM SCHEMA.finished_task'],
+    ['its end', () => {}, 'SELECT 3600000 AS ms, finished_at AS at, kept_until AS until FROM SCHEMA.finished_task'],
     [
       'a snooze',
       (task) => task.snooze(3_600_000),
-      `SELECT 3_600_000 AS ms, scheduled_at AS until,
+      `SELECT 3600000 AS ms, scheduled_at AS until,
          to_timestamp((attempts #>> '{0,finishedAt}')::float8 / 1000) AS at FROM SCHEMA.task`,
     ],
   ])('times %s when its handler has returned, and not when its transaction began', async (_, end, times) => {
