@@ -44,8 +44,9 @@ export function createClaimLimited(schema: string): string {
   const candidate = `t."id", t."name", coalesce(t."rate_key", '') AS "key", t."priority"`;
   const waiting = `t."queue" = p_queue AND t."worker_id" IS NULL`;
   const taken = (per: string) => `unnest(b."taken_at", b."taken") u("at", "n") WHERE u."at" + ${per} > v_now`;
-  /** Whichever way a plan goes about it, it reads no other buckets than these: see also task.sql.ts. */
-  const ours = `b."kind" = 'task' AND b."name" = ANY(v_bucket_names) AND b."key" = ANY(v_bucket_keys)`;
+  /** The bucket `b` of a row `i`, found by the primary key and by nothing else: see `sameKey` in task.sql.ts. */
+  const bucketOf = (i: string) =>
+    `b."kind" = 'task' AND b."name" = ANY(ARRAY[${i}."name"]) AND b."key" = ANY(ARRAY[${i}."key"])`;
   /** How many tokens the bucket `b` has. */
   const left = (most: string, per: string) => `
         (SELECT ${most} - coalesce(sum(u."n"), 0) FROM ${taken(per)})::integer`;
@@ -171,7 +172,7 @@ export function createClaimLimited(schema: string): string {
           SELECT 'task', i."name", i."key" FROM unnest(v_bucket_names, v_bucket_keys) i("name", "key")
           ON CONFLICT DO NOTHING;
           PERFORM FROM unnest(v_bucket_names, v_bucket_keys) WITH ORDINALITY i("name", "key", "place")
-          JOIN ${bucket} b ON ${ours} AND b."name" = i."name" AND b."key" = i."key"
+          JOIN ${bucket} b ON ${bucketOf('i')}
           ORDER BY i."place" FOR NO KEY UPDATE OF b;
           GET DIAGNOSTICS v_found = ROW_COUNT;
           -- One that was swept away in between is made anew.
@@ -179,17 +180,19 @@ export function createClaimLimited(schema: string): string {
         END LOOP;
         v_now := clock_timestamp();
 
-        WITH candidate AS (
-          SELECT c.*, b.*, row_number() OVER (PARTITION BY c."name", c."key" ORDER BY c."place") AS "turn"
+        WITH held AS MATERIALIZED (
+          SELECT i."name", i."key", w."most", w."per", ${left('w."most"', 'w."per"')} AS "left",
+            ${nextAt('w."most"', 'w."per"')} AS "next_at", b."line_at", b."line_id", b."line_priority"
+          FROM unnest(v_bucket_names, v_bucket_keys) i("name", "key")
+          JOIN ${setting} s ON s."name" = i."name"
+          CROSS JOIN LATERAL (SELECT s."rate_max" AS "most", ${window('s."rate_per_ms"')} AS "per") w
+          JOIN ${bucket} b ON ${bucketOf('i')}
+          WHERE s."rate_max" IS NOT NULL
+        ), candidate AS (
+          SELECT c.*, h."most", h."per", h."left", h."next_at", h."line_at", h."line_id", h."line_priority",
+            row_number() OVER (PARTITION BY c."name", c."key" ORDER BY c."place") AS "turn"
           FROM unnest(v_ids, v_names, v_keys, v_priorities) WITH ORDINALITY c("id", "name", "key", "priority", "place")
-          LEFT JOIN LATERAL (
-            SELECT w."most", w."per", ${left('w."most"', 'w."per"')} AS "left", ${nextAt('w."most"', 'w."per"')} AS "next_at",
-              b."line_at", b."line_id", b."line_priority"
-            FROM ${setting} s
-            CROSS JOIN LATERAL (SELECT s."rate_max" AS "most", ${window('s."rate_per_ms"')} AS "per") w
-            JOIN ${bucket} b ON ${ours} AND b."name" = s."name" AND b."key" = c."key"
-            WHERE s."name" = c."name" AND s."rate_max" IS NOT NULL
-          ) b ON true
+          LEFT JOIN held h ON h."name" = c."name" AND h."key" = c."key"
         ), ranked AS (
           SELECT c.*, c."turn" <= coalesce(c."left", c."turn") AS "allowed",
             count(*) FILTER (WHERE c."turn" <= coalesce(c."left", c."turn")) OVER (ORDER BY c."place") AS "rank",
@@ -214,7 +217,7 @@ export function createClaimLimited(schema: string): string {
           SET ("taken_at", "taken") = (${remembering('i."n"', 'i."per"')}), "full_at" = v_now + i."per",
             "line_at" = coalesce(i."line_at", b."line_at"), "line_id" = coalesce(i."line_id", b."line_id"),
             "line_priority" = coalesce(i."line_priority", b."line_priority")
-          FROM bucket i WHERE ${ours} AND b."name" = i."name" AND b."key" = i."key"
+          FROM bucket i WHERE ${bucketOf('i')}
         ), sent_on AS (
           UPDATE ${task} t SET "scheduled_at" = p."at", "sent_on_from" = coalesce(t."sent_on_from", t."scheduled_at")
           FROM placed p
