@@ -57,13 +57,16 @@ it('ends a temporary server, and removes its folder, when its only user is kille
 });
 
 it('clears away a temporary server whose user and keeper were both killed', async () => {
-  const user = await userProcess(barrel, { settings: fast });
+  // Of its own: whoever starts a server clears away what it finds in the folder that all share, so other tests would.
+  const TMPDIR = join(folder, 'temporary');
+  await mkdir(TMPDIR);
+  const user = await userProcess(barrel, { settings: fast }, { env: { TMPDIR } });
   const { closed } = await connect(user.server.url);
   const keeper = parentOf(serverPid(user.server.dataDir));
   process.kill(keeper, 'SIGKILL');
   await user.kill();
   expect(existsSync(user.server.dataDir)).toBe(true);
-  const next = await startEmbeddedPostgres({ settings: fast });
+  const next = await userProcess(barrel, { settings: fast }, { env: { TMPDIR } });
   await closed;
   expect(existsSync(user.server.dataDir)).toBe(false);
   await next.stop();
