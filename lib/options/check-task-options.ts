@@ -37,18 +37,12 @@ const unique: Check = (value) =>
 
 const expiresInMs = milliseconds(1, longestWaitMs);
 
-const isolation = oneOf(...Object.values(IsolationLevel));
+/** What an object says is checked by `transactionChecks`. */
+const transactional: Check = (value) =>
+  boolean(value) === undefined || isPlainObject(value) ? undefined : 'true, false or { isolation }';
 
-const transactional: Check = (value) => {
-  if (boolean(value) === undefined) return undefined;
-  const problem = 'true, false or { isolation }';
-  if (object(value) !== undefined || Array.isArray(value)) return problem;
-  const { isolation: level, ...others } = value as { isolation?: unknown };
-  if (Object.keys(others).length > 0) return problem;
-  return level === undefined || isolation(level) === undefined
-    ? undefined
-    : `true, false or { isolation }, which is ${isolation(level)}`;
-};
+const transactionChecks: Record<string, Check> = { isolation: oneOf(...Object.values(IsolationLevel)) };
+
 const concurrencyKey: Check = (value) => (typeof value === 'function' ? undefined : 'a function (payload) => key');
 const concurrencyLimit = integer(1, 100_000);
 
@@ -89,7 +83,8 @@ export function checkTaskOptions(taskName: string, options: unknown): void {
   checkName('The name in @BackgroundTask()', taskName, maxNameLength);
   const where = `@BackgroundTask(${JSON.stringify(taskName)})`;
   checkOptions(where, options, taskChecks);
-  const { rateLimit } = options as BackgroundTaskOptions;
+  const { rateLimit, transactional: transaction } = options as BackgroundTaskOptions;
+  if (typeof transaction === 'object') checkOptions(`${where}: transactional`, transaction, transactionChecks);
   if (rateLimit !== undefined) checkRateLimit(where, rateLimit, true);
   const { cron, timeZone = 'UTC', ...rest } = options as BackgroundTaskOptions;
   if (typeof rest.unique === 'object') checkUnique(where, rest.unique, declaredKey);

@@ -3,7 +3,7 @@ import { defaultMaxPayloadBytes } from '../engine/payload.js';
 import { type Retention, RetentionMode } from '../engine/retention.js';
 import type { QueueDefinition } from '../engine/task-definition.js';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
-import type { BackieModuleOptions } from '../interfaces/backie-module-options.interface.js';
+import type { BackieModuleOptions, QueueOptions } from '../interfaces/backie-module-options.interface.js';
 import {
   backoff,
   boolean,
@@ -150,11 +150,12 @@ function resolveQueues({ queues = [], defaults = {} }: BackieModuleOptions): Que
   const named = new Map<string, QueueDefinition>();
   const withDefault = queues.some((queue) => queue?.name === 'default') ? queues : [{ name: 'default' }, ...queues];
   for (const queue of withDefault) {
-    checkOptions("BackieModule's queues", queue, queueChecks);
+    const where = whereOf(queue);
+    checkOptions(where, queue, queueChecks);
     checkName("The name of one of BackieModule's queues", queue.name, maxNameLength);
-    checkRetention(`BackieModule's queue ${JSON.stringify(queue.name)}`, queue.retention);
+    checkRetention(where, queue.retention);
     const { rateLimit } = queue;
-    if (rateLimit !== undefined) checkRateLimit(`BackieModule's queue ${JSON.stringify(queue.name)}`, rateLimit);
+    if (rateLimit !== undefined) checkRateLimit(where, rateLimit);
     if (named.has(queue.name)) {
       throw new InvalidOptionsError(`BackieModule: the queue ${JSON.stringify(queue.name)} is configured twice.`);
     }
@@ -171,4 +172,10 @@ function resolveQueues({ queues = [], defaults = {} }: BackieModuleOptions): Que
     });
   }
   return [...named.values()];
+}
+
+/** Of what an error speaks: the queue by its name, if it has one that it may have. */
+function whereOf(queue: QueueOptions | null): string {
+  const problem = name(maxNameLength)(queue?.name);
+  return problem ? "BackieModule's queues" : `BackieModule's queue ${JSON.stringify(queue?.name)}`;
 }

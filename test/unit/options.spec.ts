@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Backoff, longestWaitMs } from '../../lib/engine/backoff.js';
 import { InvalidOptionsError } from '../../lib/errors/configuration.errors.js';
 import type { BackieModuleOptions } from '../../lib/interfaces/backie-module-options.interface.js';
-import { checkFilter, checkPage } from '../../lib/options/check-filter.js';
+import { checkBulkFilter, checkFilter, checkPage } from '../../lib/options/check-filter.js';
 import { checkEnqueueOptions, checkTaskOptions } from '../../lib/options/check-task-options.js';
 import { checkTimes } from '../../lib/options/check-unique.js';
 import { checkName, checkOptions, integer, maxTimerMs, shown } from '../../lib/options/checks.js';
@@ -164,7 +164,11 @@ describe('options', () => {
   it.each<[Checker, string, string]>([
     ['module', 'leaseMS', 'BackieModule: there is no option "leaseMS". Did you mean "leaseMs"?'],
     ['module', 'queue', 'BackieModule: there is no option "queue". Did you mean "queues"?'],
-    ['queue', 'concurency', `BackieModule's queues: there is no option "concurency". Did you mean "concurrency"?`],
+    [
+      'queue',
+      'concurency',
+      `BackieModule's queue "mail": there is no option "concurency". Did you mean "concurrency"?`,
+    ],
     ['task', 'retries', '@BackgroundTask("work"): there is no option "retries". Did you mean "maxRetries"?'],
     ['enqueue', 'delay', 'TaskQueue.enqueue: there is no option "delay". Did you mean "delayMs"?'],
     [
@@ -200,7 +204,7 @@ describe('options', () => {
 
   it('say in their message what was given, never at length', () => {
     expect(shown(long(1_000)).length).toBeLessThan(100);
-    expect([1n, null, undefined, () => 1, [], {}, Symbol('s'), 'a'].map(shown)).toEqual([
+    expect([1n, null, undefined, () => 1, [], {}, Symbol('s'), 'a', new Date(0), new Date('soon')].map(shown)).toEqual([
       '1n',
       'null',
       'undefined',
@@ -209,6 +213,8 @@ describe('options', () => {
       'an object',
       'Symbol(s)',
       '"a"',
+      '1970-01-01T00:00:00.000Z',
+      'an invalid Date',
     ]);
     expect(() => checkName('A name', 5, 128)).toThrow(
       'A name must be a string of 1 to 128 characters that PostgreSQL can store, not 5.',
@@ -216,6 +222,55 @@ describe('options', () => {
     expect(() => resolve({ leaseMs: 5 })).toThrow(
       `BackieModule: leaseMs must be a number of milliseconds from 100 to ${maxTimerMs}, not 5.`,
     );
+  });
+});
+
+describe('an option that stands within another', () => {
+  it.each([
+    [
+      { isolation: 'DIRTY' },
+      'isolation must be one of "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE", not "DIRTY".',
+    ],
+    [{ isolation: 7 }, ', not 7.'],
+    [{ isolation: null }, ', not null.'],
+    [{ isolationLevel: 'SERIALIZABLE' }, 'there is no option "isolationLevel". Did you mean "isolation"?'],
+    [[], 'transactional must be true, false or { isolation }, not an array.'],
+    [null, 'transactional must be true, false or { isolation }, not null.'],
+  ])('is shown with its value: transactional %j', (transactional, message) => {
+    const declare = () => checkTaskOptions('work', { transactional });
+    expect(declare).toThrow(InvalidOptionsError);
+    expect(declare).toThrow('@BackgroundTask("work"): transactional');
+    expect(declare).toThrow(message);
+  });
+
+  it.each([
+    [new Date(Number.NaN), 'before must be a valid Date, not an invalid Date.'],
+    ['2030-01-01', 'before must be a valid Date, not "2030-01-01".'],
+    [1_900_000_000_000, 'before must be a valid Date, not 1900000000000.'],
+    [null, 'before must be a valid Date, not null.'],
+  ])('is shown with its value: before %j of a filter', (before, message) => {
+    expect(() => checkBulkFilter('removeMany', { before })).toThrow(InvalidOptionsError);
+    expect(() => checkBulkFilter('removeMany', { before })).toThrow(`TaskQueue.removeMany, filter: ${message}`);
+  });
+
+  it.each([
+    [{ concurrency: 0 }, 'concurrency must be an integer from 1 to 100000, not 0.'],
+    [{ globalConcurrency: 0 }, 'globalConcurrency must be an integer from 1 to 1000000, not 0.'],
+    [{ pollIntervalMs: 0 }, 'pollIntervalMs must be'],
+    [{ executionTimeoutMs: 0 }, 'executionTimeoutMs must be'],
+    [{ retention: 'keepDone' }, 'retention must be'],
+    [{ rateLimit: 5 }, 'rateLimit must be an object, not 5.'],
+    [{ rateLimit: { max: 0, perMs: 1 } }, 'rateLimit: max must be an integer from 1 to 1000000, not 0.'],
+  ])('is shown with the queue that it is of: %j', (options, message) => {
+    const configure = () => resolve({ queues: [{ name: 'fine' }, { name: 'mail', ...options }] });
+    expect(configure).toThrow(InvalidOptionsError);
+    expect(configure).toThrow(`BackieModule's queue "mail": ${message}`);
+  });
+
+  it('is shown with all queues when its own has no name that could be one', () => {
+    expect(() => resolve({ queues: [{ name: '', concurrency: 0 }] })).toThrow("BackieModule's queues: ");
+    expect(() => resolve({ queues: [{ concurrency: 0 }] })).toThrow("BackieModule's queues: ");
+    expect(() => resolve({ queues: [null] })).toThrow("BackieModule's queues: options must be an object, not null.");
   });
 });
 
