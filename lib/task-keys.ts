@@ -1,8 +1,7 @@
 import type { PausedLane } from './engine/lane.js';
 import type { TaskStore } from './engine/task-store.js';
 import type { PausedKey } from './interfaces/paused-key.interface.js';
-import { checkKeyOptions } from './options/check-task-options.js';
-import { checkName, maxKeyLength } from './options/checks.js';
+import { checkConcurrencyKey, checkKeyOptions } from './options/check-task-options.js';
 import type { TaskTarget } from './task-preparation.js';
 
 /** What TaskQueue does with concurrency keys at run time. */
@@ -23,7 +22,7 @@ export class TaskKeys {
 }
 
 function laneOfKey(method: string, { name, options }: TaskTarget, key: string, given: { readonly queue?: string }) {
-  checkName(`TaskQueue.${method}: the key`, key, maxKeyLength);
+  checkConcurrencyKey(`TaskQueue.${method}: the key`, key);
   checkKeyOptions(method, given);
   return { queue: given.queue ?? options.queue ?? 'default', name, key };
 }

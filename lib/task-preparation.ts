@@ -96,9 +96,9 @@ function concurrencyKeyOf({ name, options: { concurrencyKey } }: TaskTarget, pay
     key = concurrencyKey(payload);
   } catch (error) {
     const said = error instanceof Error ? error.message : shown(error);
-    throw new ConcurrencyKeyError(name, `threw for a payload: ${said}`, { cause: error });
+    throw ConcurrencyKeyError.ofTask(name, `threw for a payload: ${said}`, { cause: error });
   }
-  if (nameCheck(maxKeyLength)(key) !== undefined) throw new ConcurrencyKeyError(name, `made ${shown(key)}`);
+  if (nameCheck(maxKeyLength)(key) !== undefined) throw ConcurrencyKeyError.ofTask(name, `made ${shown(key)}`);
   return key as string;
 }
 

@@ -353,7 +353,7 @@ export class TaskQueue {
    *
    * @param key As the task's `concurrencyKey` makes it.
    * @param options.queue @default the task's own
-   * @throws InvalidOptionsError for a key that none could be.
+   * @throws ConcurrencyKeyError for what can be no key; InvalidOptionsError for a bad option.
    */
   pauseKey(task: BackgroundTaskClass, key: string, options?: KeyOptions): Promise<void>;
   async pauseKey(task: BackgroundTaskClass | string, key: string, options: KeyOptions = {}): Promise<void> {

@@ -3,10 +3,11 @@ import { BackieError, quoted } from './backie.error.js';
 /** An option of the module, a queue, a task or a call is unknown, of the wrong type or out of range. */
 export class InvalidOptionsError extends BackieError {}
 
-/** A task's `concurrencyKey` threw, or made no key; nothing has been written. */
+/** What a task's `concurrencyKey` made, or a call was given, can be no concurrency key; nothing has been written. */
 export class ConcurrencyKeyError extends InvalidOptionsError {
-  constructor(task: string, problem: string, options?: ErrorOptions) {
-    super(
+  /** The function of the task threw, or made no key. */
+  static ofTask(task: string, problem: string, options?: ErrorOptions): ConcurrencyKeyError {
+    return new ConcurrencyKeyError(
       `The concurrencyKey of task ${quoted([task])} ${problem}. ` +
         `Let it return a string of 1 to 255 characters for every payload.`,
       options,

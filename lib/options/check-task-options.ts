@@ -12,6 +12,7 @@ import {
   name,
   object,
   oneOf,
+  shown,
 } from './checks.js';
 import { checkRateLimit } from './check-limits.js';
 import { checkTimes, checkUnique, declaredKey, isPlainObject, uniqueOnConflict } from './check-unique.js';
@@ -20,7 +21,7 @@ import { longestWaitMs } from '../engine/backoff.js';
 import { encodeSchedulePayload } from '../engine/payload.js';
 import { IsolationLevel } from '../engine/task-transaction.js';
 import { CatchUp } from '../engine/schedule.js';
-import { InvalidOptionsError } from '../errors/configuration.errors.js';
+import { ConcurrencyKeyError, InvalidOptionsError } from '../errors/configuration.errors.js';
 import type { BackgroundTaskOptions } from '../interfaces/background-task-options.interface.js';
 import type { EnqueueOptions } from '../interfaces/enqueue-options.interface.js';
 
@@ -139,7 +140,8 @@ const manyChecks: Record<string, Check> = {
   timeoutMs,
   expiresInMs,
   rateKey: name(maxKeyLength),
-  concurrencyKey: name(maxKeyLength),
+  // What can be no key is refused with the same error wherever it comes from.
+  concurrencyKey: () => undefined,
   concurrencyLimit,
 };
 const enqueueChecks: Record<string, Check> = {
@@ -164,6 +166,12 @@ export function checkScheduleOptions(where: string, options: object): void {
   checkOptions(where, options, scheduleChecks);
 }
 
+/** @throws ConcurrencyKeyError for what was given as a key and can be none. */
+export function checkConcurrencyKey(what: string, key: unknown): void {
+  const problem = name(maxKeyLength)(key);
+  if (problem) throw new ConcurrencyKeyError(`${what} must be ${problem}, not ${shown(key)}.`);
+}
+
 /** @throws InvalidOptionsError */
 export function checkKeyOptions(method: string, options: object): void {
   checkOptions(`TaskQueue.${method}`, options, { queue: name(maxNameLength) });
@@ -173,7 +181,8 @@ export function checkKeyOptions(method: string, options: object): void {
 export function checkEnqueueOptions(method: 'enqueue' | 'enqueueMany', options: object): void {
   const where = `TaskQueue.${method}`;
   checkOptions(where, options, method === 'enqueue' ? enqueueChecks : manyChecks);
-  const { unique: given, uniqueKey } = options as EnqueueOptions;
+  const { concurrencyKey: lane, unique: given, uniqueKey } = options as EnqueueOptions;
+  if (lane !== undefined) checkConcurrencyKey(`${where}: concurrencyKey`, lane);
   if (given === undefined) return;
   checkUnique(where, given, name(maxKeyLength));
   if (uniqueKey === undefined) return;

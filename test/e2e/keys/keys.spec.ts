@@ -260,10 +260,21 @@ describe('bad input of concurrency keys', () => {
     });
     expect(await liveTasks(schema)).toBe(1);
     if (key === undefined) return;
-    const given = tasks.enqueue('plain', {}, { concurrencyKey: key as string });
-    await expect(given).rejects.toThrow('concurrencyKey must be a string of 1 to 255 characters');
-    await expect(tasks.pauseKey('plain', key as string)).rejects.toThrow(InvalidOptionsError);
-    await expect(tasks.resumeKey('plain', key as string)).rejects.toThrow(InvalidOptionsError);
+    for (const [given, what] of [
+      [tasks.enqueue('plain', {}, { concurrencyKey: key as string }), 'enqueue: concurrencyKey'],
+      [tasks.enqueue(Bad, {}, { concurrencyKey: key as string }), 'enqueue: concurrencyKey'],
+      [tasks.enqueueMany('plain', [], { concurrencyKey: key as string }), 'enqueueMany: concurrencyKey'],
+      [tasks.pauseKey('plain', key as string), 'pauseKey: the key'],
+      [tasks.resumeKey('plain', key as string), 'resumeKey: the key'],
+    ] as const) {
+      const error: unknown = await given.catch((reason: unknown) => reason);
+      // Whoever made it: the same error, which is one of bad options too.
+      expect(error).toBeInstanceOf(ConcurrencyKeyError);
+      expect(error).toBeInstanceOf(InvalidOptionsError);
+      expect((error as Error).message).toContain(
+        `TaskQueue.${what} must be a string of 1 to 255 characters that PostgreSQL can store, not ${shown}`,
+      );
+    }
     expect(await liveTasks(schema)).toBe(1);
   });
 
