@@ -31,6 +31,14 @@ const never = ['**/node_modules/**', 'test/dist/**'];
 /** They count what the whole server does, or hold leases of a second, which a busy machine would end. */
 const alone = ['test/e2e/cost/**/*.spec.ts', 'test/e2e/lifecycle/**/*.spec.ts', 'test/fault/**/*.spec.ts'];
 
+/** Fake timers, modules that are mocked, and files that import nothing large. */
+const apart = ['test/unit/**/*.spec.ts', 'test/docs/**/*.spec.ts'];
+/**
+ * They import the whole of Nest and TypeORM, which takes a second: those of one worker do it once. What they make is on a
+ * schema of its own, and cleaned up when the test has finished.
+ */
+const sharing = { isolate: false };
+
 export default defineConfig({
   ...shared,
   test: {
@@ -45,16 +53,29 @@ export default defineConfig({
         ...shared,
         test: {
           ...each,
+          ...sharing,
           name: 'together',
           include: ['test/**/*.spec.ts'],
-          exclude: [...never, ...alone],
-          maxWorkers: 2,
+          exclude: [...never, ...alone, ...apart],
+          maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
       },
       {
         ...shared,
-        test: { ...each, name: 'alone', include: alone, exclude: never, maxWorkers: 1, sequence: { groupOrder: 2 } },
+        test: { ...each, name: 'apart', include: apart, exclude: never, maxWorkers: 3, sequence: { groupOrder: 1 } },
+      },
+      {
+        ...shared,
+        test: {
+          ...each,
+          ...sharing,
+          name: 'alone',
+          include: alone,
+          exclude: never,
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
+        },
       },
     ],
   },

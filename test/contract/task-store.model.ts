@@ -24,7 +24,7 @@ export function describeTaskStoreModel(subject: () => TaskStoreUnderTest): void 
         for (const one of steps) await world.take(one);
         await world.close();
       }),
-      { numRuns: Number(process.env['BACKIE_MODEL_RUNS'] ?? (subject().racing ? 40 : 1_000)) },
+      { numRuns: Number(process.env['BACKIE_MODEL_RUNS'] ?? (subject().racing ? 40 : 300)) },
     );
   });
 }

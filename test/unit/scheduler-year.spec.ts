@@ -65,27 +65,36 @@ function randomOf(seed: number): () => number {
   };
 }
 
-/** Many schedules tick at the same times, and many processes ask for the same tick. */
+/** Many schedules tick at the same times, and many processes ask: between two ticks the next one is the same. */
 class Remembering implements Calendar {
-  private readonly known = new Map<string, number | null | readonly number[]>();
+  /** By pattern: what comes next after `from`, and after each of these. */
+  private readonly following = new Map<string, { readonly from: number; readonly ticks: (number | null)[] }>();
+  private readonly known = new Map<string, readonly number[]>();
 
   constructor(private readonly calendar: Calendar) {}
 
   next(schedule: Schedule, after: number): number | null {
-    const key = `${schedule.cron} ${schedule.timeZone} ${after}`;
-    return this.once(key, () => this.calendar.next(schedule, after)) as number | null;
+    const key = `${schedule.cron} ${schedule.timeZone}`;
+    let known = this.following.get(key);
+    if (!known || after < known.from) {
+      this.following.set(key, (known = { from: after, ticks: [this.calendar.next(schedule, after)] }));
+    }
+    const { ticks } = known;
+    for (let last = ticks.at(-1); last != null && last <= after; last = ticks.at(-1)) {
+      ticks.push(this.calendar.next(schedule, last));
+    }
+    // Nearly always one of the latest.
+    let place = ticks.length - 1;
+    while (place > 0 && (ticks[place - 1] ?? Infinity) > after) place--;
+    return ticks[place] ?? null;
   }
 
   previous(schedule: Schedule, count: number, before: number): readonly number[] {
     const key = `${schedule.cron} ${schedule.timeZone} ${before} ${count}`;
-    return this.once(key, () => this.calendar.previous(schedule, count, before)) as readonly number[];
-  }
-
-  private once(key: string, ask: () => number | null | readonly number[]) {
     let answer = this.known.get(key);
     if (answer === undefined) {
       if (this.known.size > 10_000) this.known.clear();
-      this.known.set(key, (answer = ask()));
+      this.known.set(key, (answer = this.calendar.previous(schedule, count, before)));
     }
     return answer;
   }
