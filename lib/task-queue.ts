@@ -218,8 +218,8 @@ export class TaskQueue {
    *
    * @param task The class of the task: its result's type is inferred.
    * @param options.timeoutMs How long to wait. @default 30_000
-   * @throws TaskFailedError, with the error of its last attempt; TaskCancelledError; ResultNotKeptError;
-   * TaskNotFoundError when it is not there, for instance not committed; ResultTimeoutError when it has not ended in time.
+   * @throws TaskFailedError, with the error of its last attempt; TaskCancelledError; ResultNotKeptError, for the
+   * class of a task that is known to keep none whether it has ended or not; TaskNotFoundError when it is not there, for instance not committed; ResultTimeoutError when it has not ended in time.
    */
   result<TaskClass extends BackgroundTaskClass>(
     task: TaskClass,

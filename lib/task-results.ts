@@ -34,6 +34,8 @@ export class TaskResults {
     if (typeof id !== 'string') {
       throw new InvalidOptionsError(`TaskQueue.result: the id must be that of a task, not ${shown(id)}.`);
     }
+    // What is known of a class is said at once, and alike before, during and after a task of it.
+    if (expected?.options.keepResult === false) throw new ResultNotKeptError(expected.name, id);
     const { timeoutMs = defaultTimeoutMs } = options;
     return new Promise((resolve, reject) => {
       const end = (verdict: Verdict) => {
@@ -45,7 +47,7 @@ export class TaskResults {
       };
       const unwatch = this.watch.watch(id, {
         told: (outcome) => end(this.judge(id, outcome, expected)),
-        gone: (last) => end({ error: last ? new ResultNotKeptError(last.name, id) : new TaskNotFoundError(id) }),
+        gone: (last) => end({ error: this.gone(id, last, expected) }),
         failed: (error) => end({ error: error as Error }),
       });
       const timer = setTimeout(() => {
@@ -61,16 +63,18 @@ export class TaskResults {
   }
 
   private judge(id: string, outcome: TaskOutcome, expected: BackgroundTaskMetadata | undefined): Verdict {
-    const { name, state, result, error, reason } = outcome;
+    const { name, queue, state, result, error, reason } = outcome;
     if (expected && expected.name !== name) {
       const problem = `task ${id} is a ${JSON.stringify(name)}, not a ${JSON.stringify(expected.name)}`;
       return { error: new InvalidOptionsError(`TaskQueue.result: ${problem}. Pass the class that was enqueued.`) };
     }
     const declared = expected?.options ?? this.registry.declarationOf(name);
+    const keepsNone = this.keepsNone(declared, queue);
+    if (keepsNone && expected && state !== 'done') return { error: new ResultNotKeptError(name, id) };
     switch (state) {
       case 'ready':
       case 'running':
-        return this.keepsNone(declared, outcome) ? { error: new ResultNotKeptError(name, id) } : undefined;
+        return keepsNone ? { error: new ResultNotKeptError(name, id) } : undefined;
       case 'done':
         return declared?.keepResult === false ? { error: new ResultNotKeptError(name, id) } : { result };
       case 'failed':
@@ -80,8 +84,17 @@ export class TaskResults {
     }
   }
 
+  /** @param last The task as it was seen last, if it was; otherwise its queue is taken to be that of its class. */
+  private gone(id: string, last: TaskOutcome | undefined, expected: BackgroundTaskMetadata | undefined): Error {
+    if (last) return new ResultNotKeptError(last.name, id);
+    if (!expected || !this.keepsNone(expected.options, expected.options.queue ?? 'default')) {
+      return new TaskNotFoundError(id);
+    }
+    return new ResultNotKeptError(expected.name, id);
+  }
+
   /** Whether this process knows that there will be no result: a task that it does not know, or not run, may have one. */
-  private keepsNone(declared: BackgroundTaskOptions | undefined, { queue }: TaskOutcome): boolean {
+  private keepsNone(declared: BackgroundTaskOptions | undefined, queue: string): boolean {
     if (declared?.keepResult !== undefined) return !declared.keepResult;
     if (!declared || !this.options.workers) return false;
     const configured = this.options.queues.find((one) => one.name === queue);

@@ -10,6 +10,7 @@ import {
   TaskCancelledError,
   TaskFailedError,
   TaskNotFoundError,
+  UnrecoverableTaskError,
 } from 'nestjs-backie';
 import { expect, it, vi } from 'vitest';
 import { startWorker } from '../../fixtures/worker-process.js';
@@ -123,6 +124,58 @@ it('fails at once for a task that keeps no result, where that is known', async (
   // Who does not run it does not know: it waits.
   const other = await bootApp([], { schema, workers: false });
   await expect(other.tasks.result(id, { timeoutMs: 50 })).rejects.toThrow(ResultTimeoutError);
+});
+
+it.each([
+  ['declares keepResult: false', { keepResult: false }, 'keepAll'],
+  ['runs on a queue that keeps no done task', {}, 'removeDone'],
+  ['runs on a queue that keeps nothing', { queue: 'other' }, 'removeAll'],
+] as const)('is refused alike at any time for the class of a task that %s', async (_, options, retention) => {
+  const Work = taskOf(
+    'work',
+    (end: string) => {
+      if (end === 'failed') throw new UnrecoverableTaskError('no');
+      return end === 'runs' ? forever() : 7;
+    },
+    options,
+  );
+  const { tasks, events } = await bootApp([Work], {
+    defaults: { retention },
+    queues: [{ name: 'other' }],
+    shutdownGraceMs: 0,
+  });
+  const expectRefusal = (id: string) => expect(tasks.result(Work, id), id).rejects.toThrow(ResultNotKeptError);
+  const waiting = await tasks.enqueue(Work, 'done', { delayMs: 60_000 });
+  await expectRefusal(waiting.id);
+  await tasks.cancel(waiting.id);
+  await expectRefusal(waiting.id);
+  for (const end of ['done', 'failed'] as const) {
+    const ended = next(events, end);
+    const { id } = await tasks.enqueue(Work, end);
+    await ended;
+    await expectRefusal(id);
+  }
+  const started = next(events, 'started');
+  const { id } = await tasks.enqueue(Work, 'runs');
+  await started;
+  await expectRefusal(id);
+  await expectRefusal(randomUUID());
+});
+
+it('gives what is kept of a class whose own queue keeps nothing, and does not know what it cannot know', async () => {
+  const Work = taskOf('work', () => 7);
+  const { tasks, events, schema } = await bootApp([Work], { queues: [{ name: 'kept', retention: 'keepAll' }] });
+  const { id } = await tasks.enqueue(Work, null, { queue: 'kept' });
+  expect(await tasks.result(Work, id)).toBe(7);
+  expect(await tasks.result(Work, id)).toBe(7);
+  // By an id alone nothing is known of a task that is gone.
+  const done = next(events, 'done');
+  const gone = await tasks.enqueue(Work);
+  await done;
+  await expect(tasks.result(gone.id)).rejects.toThrow(TaskNotFoundError);
+  // Who does not work does not know what a queue keeps.
+  const other = await bootApp([], { schema, workers: false });
+  await expect(other.tasks.result(Work, gone.id)).rejects.toThrow(TaskNotFoundError);
 });
 
 it('fails when the task has vanished, and for one that is not there', async () => {
