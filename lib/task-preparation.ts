@@ -16,6 +16,8 @@ import { newTaskId } from './task-id.js';
 export interface TaskTarget {
   readonly name: string;
   readonly options: BackgroundTaskOptions;
+  /** Whether this process has its class, so that nothing declares what `options` do not. @default false */
+  readonly known?: boolean;
   /** The priority of tasks that declare none. */
   readonly priority: number;
 }
@@ -32,6 +34,12 @@ export async function prepareTasks(
 ): Promise<NewTask[]> {
   if (!Array.isArray(payloads)) throw new InvalidOptionsError('TaskQueue.enqueueMany: payloads must be an array.');
   const { name, options: declared } = target;
+  if (options.rateKey !== undefined && target.known && !declared.rateLimit) {
+    throw new InvalidOptionsError(
+      `TaskQueue: rateKey names a bucket of a rate limit, but task ${JSON.stringify(name)} has no rateLimit: ` +
+        `declare one, or leave rateKey out.`,
+    );
+  }
   const unique = options.unique ?? declared.unique;
   const expiresInMs = options.expiresInMs ?? declared.expiresInMs;
   checkTimes(`The task ${JSON.stringify(name)}`, { ...options, unique, expiresInMs });

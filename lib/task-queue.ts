@@ -323,7 +323,7 @@ export class TaskQueue {
    * applications declare until it is taken back by `null`. What is left out stays. When a limit gets lower, what runs goes
    * on.
    *
-   * @throws InvalidOptionsError
+   * @throws InvalidOptionsError, also when nothing is to change.
    */
   async setLimits(queue: string, changes: LimitChanges): Promise<void> {
     await this.asking('set the limits of a queue', () => this.controls.setLimits(queue, changes));
@@ -351,7 +351,7 @@ export class TaskQueue {
   /**
    * Lets no process start tasks of this concurrency key, now and after restarts; what runs goes on.
    *
-   * @param key As the task's `concurrencyKey` makes it.
+   * @param key As the task's `concurrencyKey` makes it, or as calls give it, also of a task that makes none.
    * @param options.queue @default the task's own
    * @throws ConcurrencyKeyError for what can be no key; InvalidOptionsError for a bad option.
    */
@@ -444,7 +444,8 @@ export class TaskQueue {
     if (typeof task === 'string') {
       checkName('The name of the task', task, maxNameLength);
       const definition = this.registry.declarationOf(task);
-      return { name: task, options: definition ?? {}, priority: this.options.task.priority };
+      const known = definition !== undefined;
+      return { name: task, options: definition ?? {}, known, priority: this.options.task.priority };
     }
     const metadata = backgroundTaskOf(task);
     if (!metadata) throw new UnknownTaskError(nameOf(task));
@@ -452,7 +453,7 @@ export class TaskQueue {
     if (instance !== this.options.instance) {
       throw new UnknownTaskError(nameOf(task), instance);
     }
-    return { ...metadata, priority: this.options.task.priority };
+    return { ...metadata, known: true, priority: this.options.task.priority };
   }
 
   /** An idle worker of this process gets the task handed over: it runs at the commit, without a claim of its own. */

@@ -47,11 +47,16 @@ function encode(task: string, value: unknown, maxBytes: number, Invalid: Refusal
   return text;
 }
 
-/** Encodes what each task of a schedule gets with its tick added, so it has to be an object. @throws InvalidPayloadError */
+/** Encodes what each task of a schedule gets with its tick added, so it is an object without one. @throws InvalidPayloadError */
 export function encodeSchedulePayload(task: string, payload: unknown, maxBytes = defaultMaxPayloadBytes): string {
   const text = encodePayload(task, payload, maxBytes);
-  if (text.startsWith('{')) return text;
-  throw new InvalidPayloadError(task, 'a schedule needs an object, since each task gets it with its tick');
+  if (!text.startsWith('{')) {
+    throw new InvalidPayloadError(task, 'a schedule needs an object, since each task gets it with its tick');
+  }
+  if (Object.hasOwn(JSON.parse(text) as object, 'tick')) {
+    throw new InvalidPayloadError(task, 'it has a tick of its own, which the time of each tick would replace');
+  }
+  return text;
 }
 
 /** A hash of a task's name and payload that does not depend on the order of keys. */

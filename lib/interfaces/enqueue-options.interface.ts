@@ -21,7 +21,7 @@ export interface EnqueueManyOptions {
   readonly expiresInMs?: number;
   /**
    * The bucket of its task's `rateLimit` that it takes from (1 to 255 characters), for processes that know no more than
-   * the task's name. @default what `rateLimit.key` makes of the payload
+   * the task's name; refused for a task that is known to have no rate limit. @default what `rateLimit.key` makes of the payload
    */
   readonly rateKey?: string;
   /** Another concurrency key (1 to 255 characters) than the one that the task makes of its payload. */

@@ -19,7 +19,7 @@ export interface ScheduleTimes {
 /** The options of `TaskQueue.schedule`. */
 export interface ScheduleOptions<Payload = Record<string, unknown>> extends ScheduleTimes {
   /**
-   * An object. Each task gets it with `tick` added: the time for which it was enqueued, as an ISO string.
+   * An object without a `tick`. Each task gets it with `tick` added: the time for which it was enqueued, as an ISO string.
    * @default {}
    */
   readonly payload?: Omit<Payload, 'tick'>;

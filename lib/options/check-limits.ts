@@ -1,4 +1,5 @@
 import type { LimitChanges } from '../engine/limits.js';
+import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { type Check, checkName, checkOptions, integer, maxKeyLength, maxNameLength, object } from './checks.js';
 
 /** 366 days. */
@@ -40,6 +41,10 @@ export function checkLimitChanges(queue: unknown, changes: unknown): void {
   checkName('The queue to limit', queue, maxNameLength);
   const where = `TaskQueue.setLimits(${JSON.stringify(queue)})`;
   checkOptions(where, changes, changeChecks);
+  if (Object.values(changes as LimitChanges).every((change) => change === undefined)) {
+    const limits = 'concurrency, globalConcurrency or rateLimit';
+    throw new InvalidOptionsError(`${where}: nothing is to change. Give ${limits}.`);
+  }
   const { rateLimit } = changes as LimitChanges;
   if (typeof rateLimit === 'object' && rateLimit !== null) checkRateLimit(where, rateLimit);
 }

@@ -25,13 +25,18 @@ class Checked implements BackgroundTaskHandler<{ id: number }> {
   run(): void {}
 }
 
+@BackgroundTask('rated', { rateLimit: { max: 1, perMs: 60_000 } })
+class Rated implements BackgroundTaskHandler {
+  run(): void {}
+}
+
 @Injectable()
 class Undecorated {
   run(): void {}
 }
 
 const context = shared(async () => ({
-  ...(await bootApp([Any, Checked], { workers: false })),
+  ...(await bootApp([Any, Checked, Rated], { workers: false })),
   dataSource: await openDataSource(),
 }));
 
@@ -230,6 +235,22 @@ describe('an option is refused before anything is written:', () => {
       InvalidOptionsError,
       /uniqueKey must be a string of 1 to 255 characters/,
     );
+  });
+
+  it.each([
+    ['of its class', Any],
+    ['of its name', 'any'],
+  ])('a rate key for a task %s that is known to have no rate limit', async (_, task) => {
+    const expectKeyRefused = (enqueue: Enqueue) =>
+      expectRefusal(enqueue, InvalidOptionsError, /rateKey .* task "any" has no rateLimit/);
+    await expectKeyRefused((tasks, manager) => tasks.enqueue(task as string, 1, { rateKey: 'a', manager }));
+    await expectKeyRefused((tasks, manager) => tasks.enqueueMany(task as string, [1], { rateKey: 'a', manager }));
+    await expectKeyRefused((tasks, manager) => tasks.enqueueMany(task as string, [], { rateKey: 'a', manager }));
+    // It may have one where it is known, and this one does.
+    const { tasks } = context();
+    for (const other of ['unknown', 'rated', Rated] as string[]) {
+      expect(await tasks.remove((await tasks.enqueue(other, 1, { rateKey: 'a' })).id)).toBe(true);
+    }
   });
 
   it.each([

@@ -214,6 +214,20 @@ describe('a paused key', () => {
   });
 });
 
+it('pauses a key that its task does not make, as a call may give it', async () => {
+  const Plain = taskOf('plain', () => {});
+  const { tasks, events } = await bootApp([Plain]);
+  await tasks.pauseKey(Plain, 'a');
+  const paused = await tasks.enqueue(Plain, {}, { concurrencyKey: 'a' });
+  const free = next(events, 'done');
+  const other = await tasks.enqueue(Plain, {}, { concurrencyKey: 'b' });
+  expect(await free).toMatchObject([{ id: other.id }]);
+  expect(await found(tasks, paused.id)).toMatchObject({ state: 'ready', attempt: 0 });
+  const resumed = next(events, 'done');
+  await tasks.resumeKey(Plain, 'a');
+  expect(await resumed).toMatchObject([{ id: paused.id }]);
+});
+
 describe('bad input of concurrency keys', () => {
   it.each([0, -1, 1.5, Number.NaN, 100_001, '3'])('refuses a limit of %s', async (concurrencyLimit) => {
     const options = { ...byAccount, concurrencyLimit: concurrencyLimit as number };

@@ -213,6 +213,16 @@ describe('bad input is refused and changes nothing:', () => {
     expect(await tasks.limits('mail')).toMatchObject({ changed: [] });
   });
 
+  it.each([{}, { concurrency: undefined, rateLimit: undefined }])('setLimits with no limit: %o', async (change) => {
+    const { tasks } = await bootApp([], { workers: false });
+    await tasks.setLimits('mail', { concurrency: 3 });
+    await expect(tasks.setLimits('mail', change)).rejects.toThrow(InvalidOptionsError);
+    await expect(tasks.setLimits('mail', change)).rejects.toThrow(
+      'TaskQueue.setLimits("mail"): nothing is to change. Give concurrency, globalConcurrency or rateLimit.',
+    );
+    expect(await tasks.limits('mail')).toMatchObject({ concurrency: 3, changed: ['concurrency'] });
+  });
+
   it('names that are none', async () => {
     const { tasks } = await bootApp([], { workers: false });
     await expect(tasks.setLimits('', { concurrency: 1 })).rejects.toThrow(InvalidOptionsError);

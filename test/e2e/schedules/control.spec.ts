@@ -145,6 +145,18 @@ describe('bad input is refused and changes nothing:', () => {
     ['a list', () => put({ ...fine, payload: [1] }), InvalidOptionsError, /payload/],
     ['a text', () => put({ ...fine, payload: 'x' }), InvalidOptionsError, /payload/],
     ['what is no object as JSON', () => put({ ...fine, payload: new Date() }), InvalidPayloadError, /object/],
+    [
+      'a tick of its own',
+      () => put({ ...fine, payload: { tick: 'now' } }),
+      InvalidPayloadError,
+      /"work".*a tick of its/,
+    ],
+    [
+      'a tick of its own as JSON',
+      () => put({ ...fine, payload: { toJSON: () => ({ tick: null }) } }),
+      InvalidPayloadError,
+      /"work".*a tick of its/,
+    ],
     ['a circle', () => put({ ...fine, payload: circular }), InvalidPayloadError, /"work"/],
     ['a bigint', () => put({ ...fine, payload: { a: 1n } }), InvalidPayloadError, /"work"/],
     ['what JSON loses', () => put({ ...fine, payload: { a: new Map() } }), InvalidPayloadError, /"work"/],
@@ -177,7 +189,7 @@ describe('bad input is refused and changes nothing:', () => {
   });
 
   it('not so what fits', async () => {
-    await put({ ...fine, cron: never, payload: { size: 1 } }, 'sized', Strict);
+    await put({ ...fine, cron: never, payload: { size: 1, tick: undefined } }, 'sized', Strict);
     expect(await app().tasks.schedules()).toContainEqual(expect.objectContaining({ name: 'sized', task: 'strict' }));
     expect(await app().tasks.unschedule('sized')).toBe(true);
   });
@@ -190,6 +202,7 @@ describe('@BackgroundTask refuses, when the class is declared,', () => {
     ['catchUp', { cron: never, catchUp: 'some' }, InvalidOptionsError, /catchUp/],
     ['a payload', { cron: never, payload: [] }, InvalidOptionsError, /payload/],
     ['a payload that cannot be stored', { cron: never, payload: { a: '\0' } }, InvalidPayloadError, /"task"/],
+    ['a payload with a tick', { cron: never, payload: { tick: 1 } }, InvalidPayloadError, /"task".*a tick of its own/],
     ['a time zone without a pattern', { timeZone: 'UTC' }, InvalidOptionsError, /timeZone.*add cron/],
     ['catchUp without a pattern', { catchUp: 'all' }, InvalidOptionsError, /catchUp.*add cron/],
     ['a payload without a pattern', { payload: {} }, InvalidOptionsError, /payload.*add cron/],
