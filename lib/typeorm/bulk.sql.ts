@@ -1,8 +1,10 @@
 import { keepEnded, putBack, stays } from './finished-tasks.sql.js';
+import { sameKey } from './fragments.sql.js';
+import { hear, wake } from './hints.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 
 /**
- * Changes of many tasks. The rules of task.sql.ts hold here too. Each first looks for its rows without a lock, in the
+ * Changes of many tasks. The rules of statements.ts hold here too. Each first looks for its rows without a lock, in the
  * order of ids, and then changes those that still fit: found by primary key, and locked in the order of their ids.
  */
 export function bulkSql(schema: string) {
@@ -10,9 +12,7 @@ export function bulkSql(schema: string) {
   const task = `${s}."task"`;
   const finished = `${s}."finished_task"`;
   const channel = `'${channelOf(schema)}'`;
-  const sameKey = (t: string, i: string) => `${t}."id" = ANY(ARRAY[${i}."id"]) AND ${t}."queue" = ${i}."queue"`;
   const liveState = `CASE WHEN t."worker_id" IS NULL THEN 'ready' ELSE 'running' END`;
-  const hear = `SELECT count(pg_notify(${channel}, 'e' || "id")) AS told FROM ended WHERE "awaited"`;
 
   /**
    * $1 limit, $2 the id after which to go on or null, $3 queue, $4 name, $5 states, $6 unique key, $7 enqueued before, in
@@ -56,7 +56,7 @@ export function bulkSql(schema: string) {
         WHERE ${sameKey('t', 'live')} AND live."worker_id" IS NOT NULL
         RETURNING t."id"
       ), told AS (
-        SELECT (SELECT count(pg_notify(${channel}, 'c' || "id")) FROM asked) + (${hear}) AS "count"
+        SELECT (SELECT count(pg_notify(${channel}, 'c' || "id")) FROM asked) + (${hear(channel, 'ended')}) AS "count"
       )
       SELECT o.*, told."count" FROM (
         SELECT "id", 'cancelled' AS "outcome", "queue", "name", "lane" FROM ended
@@ -81,7 +81,7 @@ export function bulkSql(schema: string) {
         DELETE FROM ${finished} f USING past JOIN back ON back."id" = past."id"
         WHERE ${sameKey('f', 'past')}
       ), woken AS (
-        SELECT count(pg_notify(${channel}, 'w0:' || d."queue")) AS told FROM (SELECT DISTINCT "queue" FROM back) d
+        ${wake(channel, 'back')}
       )
       SELECT back.*, woken.told FROM back CROSS JOIN woken`,
 
@@ -93,7 +93,7 @@ export function bulkSql(schema: string) {
         DELETE FROM ${task} t USING live WHERE ${sameKey('t', 'live')} AND live."worker_id" IS NULL
         RETURNING t."id", t."awaited", t."queue", t."name", t."lane"
       ), heard AS (
-        ${hear}
+        ${hear(channel, 'ended')}
       )
       SELECT ended."id", ended."queue", ended."name", ended."lane", heard.told FROM ended CROSS JOIN heard`,
 

@@ -1,4 +1,6 @@
 import { keepEnded } from './finished-tasks.sql.js';
+import { sameKey } from './fragments.sql.js';
+import { hear } from './hints.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 
 /** What ends by the clock alone: tasks that have not started in time, and windows of unique keys. */
@@ -21,12 +23,12 @@ export function expirySql(schema: string) {
         ORDER BY t."expires_at" LIMIT $2 FOR UPDATE SKIP LOCKED
       ), ended AS (
         DELETE FROM ${task} t USING over
-        WHERE t."id" = ANY(ARRAY[over."id"]) AND t."queue" = over."queue"
+        WHERE ${sameKey('t', 'over')}
         RETURNING t.*, coalesce(($1::jsonb ->> t."queue")::float8, $3::float8) AS "keep_ms"
       ), kept AS (
         ${keepEnded(`${s}."finished_task"`, 'ended', { state: `'cancelled'`, reason: `'expired'` })}
       ), heard AS (
-        SELECT count(pg_notify('${channelOf(schema)}', 'e' || "id")) AS told FROM ended WHERE "awaited"
+        ${hear(`'${channelOf(schema)}'`, 'ended')}
       ), closed AS MATERIALIZED (
         SELECT w."queue", w."name", w."unique_key" FROM ${window} w WHERE w."until" <= now()
         ORDER BY w."until" LIMIT $2 FOR UPDATE SKIP LOCKED

@@ -1,3 +1,4 @@
+import { millis } from './fragments.sql.js';
 import { quoteSchema } from './identifiers.js';
 import { givesWay, headOfLane } from './lane-order.js';
 
@@ -60,7 +61,7 @@ export function laneSql(schema: string) {
     laneResume: `DELETE FROM ${paused} WHERE "queue" = $1 AND "name" = $2 AND "lane" = $3`,
 
     lanePaused: `
-      SELECT "queue", "name", "lane", (extract(epoch FROM "paused_at") * 1000)::float8 FROM ${paused}
+      SELECT "queue", "name", "lane", ${millis('"paused_at"')} FROM ${paused}
       ORDER BY "queue", "name", "lane"`,
   };
 }

@@ -1,7 +1,8 @@
 import { stays } from './finished-tasks.sql.js';
+import { sameKey } from './fragments.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 
-/** What those send who await the end of tasks. The rules of task.sql.ts hold here too. */
+/** What those send who await the end of tasks. The rules of statements.ts hold here too. */
 export function resultSql(schema: string) {
   const s = quoteSchema(schema);
   const task = `${s}."task"`;
@@ -22,7 +23,7 @@ export function resultSql(schema: string) {
         FOR UPDATE OF t
       ), marked AS (
         UPDATE ${task} t SET "awaited" = true FROM fresh
-        WHERE t."id" = ANY(ARRAY[fresh."id"]) AND t."queue" = fresh."queue"
+        WHERE ${sameKey('t', 'fresh')}
         RETURNING t."id", t."name", t."queue", t."worker_id", t."scheduled_at"
       ), passed AS (
         SELECT DISTINCT "queue" FROM marked WHERE "worker_id" IS NULL AND "scheduled_at" <= now()

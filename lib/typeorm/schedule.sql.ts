@@ -1,3 +1,4 @@
+import { millis } from './fragments.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 
 /**
@@ -7,7 +8,6 @@ import { channelOf, quoteSchema } from './identifiers.js';
 export function scheduleSql(schema: string) {
   const schedule = `${quoteSchema(schema)}."schedule"`;
   const told = `pg_notify('${channelOf(schema)}', 's')::text`;
-  const millis = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`;
   const time = (value: string) => `timestamptz 'epoch' + ${value}::float8 * interval '1 millisecond'`;
   const shown = `s."name", s."task", s."queue", s."cron", s."time_zone", s."catch_up", s."payload", s."priority",
       s."max_retries", s."timeout_ms", s."declared", s."revision", s."paused_at" IS NOT NULL,

@@ -37,15 +37,11 @@ import type { TransactionSource } from '../engine/task-transaction.js';
 import { BackieError } from '../errors/backie.error.js';
 import { ConnectionFailedError, StoreClosedError, UniqueKeyTakenError } from '../errors/store.errors.js';
 import { AttemptTransactions } from './attempt-transactions.js';
-import { bulkSql } from './bulk.sql.js';
 import { Claimer } from './claimer.js';
 import { type ConnectionSource, describeTarget, engineOptions, isDataSource } from './connection-options.js';
-import { controlSql } from './control.sql.js';
-import { Database, type Run, type Statement } from './database.js';
-import { expirySql } from './expiry.sql.js';
+import { Database, type Run } from './database.js';
 import { HotTableVacuum } from './hot-table.vacuum.js';
 import { defaultSchema } from './identifiers.js';
-import { laneSql } from './lane.sql.js';
 import { migrate, type MigrationMode } from './migrate.js';
 import { isRefusal, isTransient, isUniqueViolation } from './postgres-errors.js';
 import { PostgresLease } from './postgres-lease.js';
@@ -53,18 +49,14 @@ import { PostgresNotifier } from './postgres-notifier.js';
 import { Permits } from './permits.js';
 import { Producer } from './producer.js';
 import { keepValue, settlementsJson, shownTask, taskOutcome, text } from './task-row.js';
-import { resultSql } from './result.sql.js';
-import { scheduleSql } from './schedule.sql.js';
 import { SharedNotifier } from './shared-notifier.js';
-import { taskSql } from './task.sql.js';
+import { namedStatements, type StatementName, type Statements } from './statements.js';
 import type { TextRow } from './text-query.js';
 import { TypeOrmControlStore } from './typeorm-control-store.js';
 import { TypeOrmLaneStore } from './typeorm-lane-store.js';
 import { TypeOrmBulkStore } from './typeorm-bulk-store.js';
 import { type Transaction, TypeOrmScheduleStore } from './typeorm-schedule-store.js';
-import { uniqueSql } from './unique.sql.js';
 import { TypeOrmUpkeep } from './typeorm-upkeep.js';
-import { upkeepSql } from './upkeep.sql.js';
 
 export interface TypeOrmTaskStoreOptions {
   /**
@@ -91,7 +83,7 @@ export class TypeOrmTaskStore extends TaskStore {
   readonly description: string;
   readonly schema: string;
   private readonly database: Database;
-  private readonly statements: ReturnType<typeof namedStatements>;
+  private readonly statements: Statements;
   private readonly appDataSource: DataSource | undefined;
   private readonly producer: Producer;
   private readonly claimer: Claimer;
@@ -403,11 +395,11 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   /** For what people look at: it may take long, and must leave connections to the workers. */
-  private look(statement: keyof typeof this.statements, values: readonly unknown[]): Promise<readonly TextRow[]> {
+  private look(statement: StatementName, values: readonly unknown[]): Promise<readonly TextRow[]> {
     return this.looks.with(() => this.run(statement, values));
   }
 
-  private run(statement: keyof typeof this.statements, values: readonly unknown[]): Promise<readonly TextRow[]> {
+  private run(statement: StatementName, values: readonly unknown[]): Promise<readonly TextRow[]> {
     return this.openRun(this.statements[statement], values);
   }
 
@@ -437,26 +429,6 @@ export class TypeOrmTaskStore extends TaskStore {
     const visible = typeof ssl === 'object' ? { ...ssl, ...(ssl.key !== undefined && { key: ssl.key }) } : ssl;
     return { user, password, host, port, database, ssl: visible, connectionString, application_name, keepAlive: true };
   }
-}
-
-function namedStatements(schema: string) {
-  const { list, ...sql } = taskSql(schema);
-  const texts = {
-    ...sql,
-    ...scheduleSql(schema),
-    ...uniqueSql(schema),
-    ...expirySql(schema),
-    ...upkeepSql(schema),
-    ...controlSql(schema),
-    ...laneSql(schema),
-    ...resultSql(schema),
-    ...bulkSql(schema),
-    listNewestFirst: list('DESC'),
-    listOldestFirst: list('ASC'),
-    renewLeaseHere: `${sql.renewLease} RETURNING 1`,
-  };
-  const named = Object.entries(texts).map(([name, sqlText]) => [name, { name: `backie_${name}`, text: sqlText }]);
-  return Object.fromEntries(named) as Record<keyof typeof texts, Statement>;
 }
 
 type SettleStatement = 'settleRemoved' | 'settleKept' | 'settle';

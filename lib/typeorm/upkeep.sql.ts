@@ -1,3 +1,4 @@
+import { millis } from './fragments.sql.js';
 import { quoteSchema } from './identifiers.js';
 
 /** The statements of the work that is done once a day. None of them runs while a task does; tables of it are small. */
@@ -14,7 +15,7 @@ export function upkeepSql(schema: string) {
      * $1 the table of finished tasks. The time, whether our role may make and drop its partitions, and their names.
      */
     upkeepLook: `
-      SELECT (extract(epoch FROM now()) * 1000)::float8,
+      SELECT ${millis('now()')},
         pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relnamespace, 'CREATE'),
         (SELECT string_agg(p.relname, ',') FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid
          WHERE i.inhparent = c.oid)

@@ -44,7 +44,7 @@ export function createClaimLimited(schema: string): string {
   const candidate = `t."id", t."name", coalesce(t."rate_key", '') AS "key", t."priority"`;
   const waiting = `t."queue" = p_queue AND t."worker_id" IS NULL`;
   const taken = (per: string) => `unnest(b."taken_at", b."taken") u("at", "n") WHERE u."at" + ${per} > v_now`;
-  /** The bucket `b` of a row `i`, found by the primary key and by nothing else: see `sameKey` in task.sql.ts. */
+  /** The bucket `b` of a row `i`, found by the primary key and by nothing else: see `sameKey` in fragments.sql.ts. */
   const bucketOf = (i: string) =>
     `b."kind" = 'task' AND b."name" = ANY(ARRAY[${i}."name"]) AND b."key" = ANY(ARRAY[${i}."key"])`;
   /** How many tokens the bucket `b` has. */

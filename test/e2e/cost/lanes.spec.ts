@@ -2,8 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import { beforeAll, expect, it } from 'vitest';
 // The statements are nobody's API: they are explained here as they were built.
-import { laneSql } from '../../../dist/typeorm/lane.sql.js';
-import { taskSql } from '../../../dist/typeorm/task.sql.js';
+import { statementTexts } from '../../../dist/typeorm/statements.js';
 import { shared } from '../../support/app.js';
 import { buffersOf, explain, explainAndRollBack, nodesOf } from '../../support/explain.js';
 import { connected, ownServer } from '../../support/own-server.js';
@@ -57,9 +56,10 @@ beforeAll(async () => {
      SELECT gen_random_uuid(), 'default', 'work', '{}', 'free ' || i, 1, now() FROM generate_series(1, 100) i`,
   );
   await client.query('VACUUM ANALYZE backie.task');
-  await engine.query(`PREPARE claim AS ${taskSql('backie').claim}`);
-  await engine.query(`PREPARE sweep AS ${laneSql('backie').laneSweep}`);
-  await engine.query(`PREPARE admit AS ${laneSql('backie').laneAdmit}`);
+  const texts = statementTexts('backie');
+  await engine.query(`PREPARE claim AS ${texts.claim}`);
+  await engine.query(`PREPARE sweep AS ${texts.laneSweep}`);
+  await engine.query(`PREPARE admit AS ${texts.laneAdmit}`);
 });
 
 it('lets a claim read no more behind 100,000 tasks of a blocked key than without them', async () => {

@@ -3,8 +3,7 @@ import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import type { Client } from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
 // The statements are nobody's API: they are explained here as they were built.
-import { expirySql } from '../../../dist/typeorm/expiry.sql.js';
-import { taskSql } from '../../../dist/typeorm/task.sql.js';
+import { statementTexts } from '../../../dist/typeorm/statements.js';
 import { shared } from '../../support/app.js';
 import { buffersOf, explain, explainAndRollBack, nodesOf, type PlanNode, shapeOf } from '../../support/explain.js';
 import { connected, ownServer } from '../../support/own-server.js';
@@ -14,7 +13,7 @@ import { sentStatements } from '../../support/sent-statements.js';
  * The plans of the statements that run all the time, by what they read, never by how long they take: with a million
  * tasks in the table, whatever the statistics say, which for a queue are always wrong.
  */
-const statements = { ...taskSql('backie'), ...expirySql('backie') };
+const statements = statementTexts('backie');
 const million = 1_000_000;
 /** Tasks that a worker holds: the last of those that are ready otherwise. */
 const held = 1_000;
@@ -57,7 +56,7 @@ async function store(
 }
 
 interface Case {
-  readonly name: keyof Omit<typeof statements, 'list'>;
+  readonly name: keyof typeof statements;
   readonly values: readonly unknown[];
   /** By which of the task table's indexes, and no other, it finds its rows. */
   readonly by: readonly string[];

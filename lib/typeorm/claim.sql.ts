@@ -1,0 +1,125 @@
+import { mayHave, millis, sameKey } from './fragments.sql.js';
+import { quoteSchema } from './identifiers.js';
+
+/** What takes due tasks for a worker, and looks when the next ones are due. */
+export function claimSql(schema: string) {
+  const s = quoteSchema(schema);
+  const task = `${s}."task"`;
+
+  /** Exact: a double counts the seconds since 1970 to a quarter of a microsecond. */
+  const micros = (column: string) => `(date_part('epoch', ${column}) * 1000000)::bigint`;
+  /** The columns of a claimed task, in the order of `claimedTask`. */
+  const claimed = `t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries",
+        t."timeout_ms", t."claim_seq", ${micros('t."created_at"')} AS "created_at",
+        ${micros('t."scheduled_at"')} AS "scheduled_at", t."crashes",
+        CASE WHEN t."attempt" = 1 THEN ${millis('t."expires_at" - now()')} END AS "expires_in_ms", t."lane"`;
+
+  return {
+    /**
+     * $1 worker, $2 queue, $3 names, $4 limit, $5 how many of them start at once; $6 priority, $7 microseconds since 1970
+     * and $8 id of the floor, or nulls; $9 crashes that make a suspect, which is left alone.
+     *
+     * Reads task_ready in its order and stops after the limit: one range of it for each priority that is in use, highest
+     * first, so that tasks that are not due yet cost nothing, however many there are. At the floor's priority it begins
+     * at the floor, so that what is dead below it, but cannot be vacuumed yet, costs nothing either. Nothing is read when
+     * the queue is paused or the worker's lease has ended.
+     */
+    claim: `
+      WITH RECURSIVE level("priority") AS (
+        SELECT coalesce(
+          (SELECT t."priority" FROM ${task} t
+           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" > coalesce($6::int, -32769)
+           ORDER BY t."priority" DESC LIMIT 1),
+          $6::int)
+        WHERE ${mayHave(s, '$1', '$2')}
+        UNION ALL
+        SELECT CASE WHEN level."priority" > $6::int THEN coalesce(
+            (SELECT t."priority" FROM ${task} t
+             WHERE t."queue" = $2 AND t."worker_id" IS NULL
+               AND t."priority" < level."priority" AND t."priority" > $6::int
+             ORDER BY t."priority" DESC LIMIT 1),
+            $6::int)
+          ELSE
+            (SELECT t."priority" FROM ${task} t
+             WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" < level."priority"
+             ORDER BY t."priority" DESC LIMIT 1)
+          END
+        FROM level WHERE level."priority" IS NOT NULL
+      ), due AS MATERIALIZED (
+        SELECT d."id", d."queue", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
+          SELECT t."id", t."queue" FROM ${task} t
+          WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
+            AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[]) AND t."crashes" < $9::int
+            AND (t."expires_at" IS NULL OR t."expires_at" > now() OR t."attempt" > 0)
+            AND (t."scheduled_at", t."id") > (
+              CASE WHEN level."priority" = $6::int THEN timestamptz 'epoch' + $7::float8 * interval '1 microsecond'
+              ELSE '-infinity' END,
+              CASE WHEN level."priority" = $6::int THEN $8::uuid ELSE '00000000-0000-0000-0000-000000000000' END)
+          ORDER BY t."scheduled_at", t."id"
+          LIMIT $4 FOR UPDATE SKIP LOCKED
+        ) d
+        LIMIT $4
+      )
+      UPDATE ${task} t
+      SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
+        "claimed_ahead" = due."place" > $5::bigint AND NOT t."claimed_ahead"
+      FROM due WHERE ${sameKey('t', 'due')}
+      RETURNING ${claimed}`,
+
+    /**
+     * $1 worker, $2 queue, $3 names, $4 crashes that make a suspect, $5 how many tasks start at once: claims one. By
+     * task_crashed, which is all but empty.
+     */
+    claimSuspect: `
+      UPDATE ${task} t
+      SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
+        "claimed_ahead" = $5::bigint < 1 AND NOT t."claimed_ahead"
+      FROM (
+        SELECT t."id", t."queue" FROM ${task} t
+        WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."crashes" > 0 AND t."crashes" >= $4::int
+          AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[])
+          AND ${mayHave(s, '$1', '$2')}
+        ORDER BY t."scheduled_at", t."id"
+        LIMIT 1 FOR UPDATE OF t SKIP LOCKED
+      ) due
+      WHERE ${sameKey('t', 'due')}
+      RETURNING ${claimed}`,
+
+    /**
+     * $1 worker, $2 queue, $3 names, $4 limit, $5 crashes that make a suspect, $6 whether one may be taken: what the
+     * limits of the queue and of its tasks allow, as ids and claim numbers for `claimedTasks`. The last row is no task: it
+     * says in how many milliseconds there is more.
+     */
+    claimLimited: `
+      SELECT r."id", r."claim_seq", r."in_ms"
+      FROM ${s}."claim_limited"($1::uuid, $2, $3::text[], $4::integer, $5::integer, $6::boolean) r`,
+
+    /** $1 worker, $2 queue, $3 ids, $4 claim numbers: those of them that the worker still holds by these claims. */
+    claimedTasks: `
+      SELECT ${claimed}
+      FROM (
+        SELECT i.*, $2::text AS "queue" FROM unnest($3::uuid[], $4::bigint[]) i("id", "claim_seq") ORDER BY i."id"
+      ) i
+      JOIN ${task} t ON ${sameKey('t', 'i')}
+        AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`,
+
+    /** $1 queue. By task_ready, one look for each priority that is in use. */
+    nextDue: `
+      WITH RECURSIVE level("priority") AS (
+        (SELECT t."priority" FROM ${task} t WHERE t."queue" = $1 AND t."worker_id" IS NULL
+         ORDER BY t."priority" DESC LIMIT 1)
+        UNION ALL
+        SELECT (SELECT t."priority" FROM ${task} t
+                WHERE t."queue" = $1 AND t."worker_id" IS NULL AND t."priority" < level."priority"
+                ORDER BY t."priority" DESC LIMIT 1)
+        FROM level WHERE level."priority" IS NOT NULL
+      )
+      SELECT ceil(extract(epoch FROM min(n."scheduled_at") - now()) * 1000)::bigint
+      FROM level CROSS JOIN LATERAL (
+        SELECT t."scheduled_at" FROM ${task} t
+        WHERE t."queue" = $1 AND t."worker_id" IS NULL AND t."priority" = level."priority" AND t."scheduled_at" > now()
+          AND t."scheduled_at" < 'infinity'
+        ORDER BY t."scheduled_at" LIMIT 1
+      ) n`,
+  };
+}

@@ -1,0 +1,108 @@
+import { mayHave, millis } from './fragments.sql.js';
+import { channelOf, quoteSchema } from './identifiers.js';
+import { clock, dueAt, expired, headOf, holdsKey, laneColumns, laneOfRow, termsOfHead } from './new-tasks.sql.js';
+import { patience } from './unique.sql.js';
+
+/** What stores tasks, and looks who stands where one could not be stored. Other terms of unique keys: unique.sql.ts. */
+export function enqueueSql(schema: string) {
+  const s = quoteSchema(schema);
+  const channel = `'${channelOf(schema)}'`;
+  const task = `${s}."task"`;
+
+  /** The worker to hand tasks of a queue to, or null when it may not have them. */
+  const handedTo = (workerId: string, queueName: string) => `
+          CASE WHEN ${workerId} IS NOT NULL AND ${mayHave(s, workerId, queueName)}
+          THEN ${workerId}::uuid END`;
+
+  const enqueue = (order: string, onConflict: string, wait = '') => `
+      WITH head AS MATERIALIZED (
+        ${headOf(`, ${handedTo('(h->>7)', 'h->>0')} AS "worker_id", ${termsOfHead()}`)}${wait}
+      ), stored AS (
+        INSERT INTO ${task} ("id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms",
+          ${laneColumns}, "expires_at", "unique_scope", "rate_key", "worker_id", "claim_seq", "attempt", "started_at")
+        SELECT (e->>0)::uuid AS "id", e->>1 AS "unique_key", e->2, "queue", "name", "priority", "max_retries",
+          "timeout_ms", ${laneOfRow}, "expires_at", "unique_scope", "rate_key", "worker_id", ("worker_id" IS NOT NULL)::int,
+          ("worker_id" IS NOT NULL)::int, CASE WHEN "worker_id" IS NOT NULL THEN ${clock} END
+        FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e ${order}
+        ${onConflict}
+        RETURNING "id", "worker_id"
+      )
+      SELECT count(*)::int AS "stored", string_agg("id"::text, ',') FILTER (WHERE "worker_id" IS NOT NULL) AS "handed",
+        ${millis(clock)} AS "handed_at",
+        (SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q)::int AS "told"
+      FROM stored`;
+
+  return {
+    /**
+     * $1: the input of new-tasks.sql.ts. Those of a group with a worker are stored as claimed by it, if its lease is alive
+     * and the queue is not paused. Rows whose id or unique key is taken are left out. Sorted by unique key, so that
+     * producers of the same keys wait for each other in one order. $2: queues whose workers are woken at the commit. The
+     * answer: how many were stored, the ids of those that were stored as claimed, and when.
+     */
+    enqueue: enqueue('ORDER BY "unique_key", "id"', 'ON CONFLICT DO NOTHING'),
+
+    /**
+     * The same, but it waits for another transaction that holds a unique key only for a moment, then fails: whoever
+     * waits keeps one of the engine's connections.
+     */
+    enqueueUnique: enqueue('ORDER BY "unique_key", "id"', 'ON CONFLICT DO NOTHING', patience),
+
+    /** The same for ids that are new and keys that are none: it need not look before it stores, and is quicker. */
+    enqueueFresh: enqueue('', ''),
+
+    /** The same for many that are handed to nobody: all are stored, or it fails. */
+    enqueueBulk: `
+      WITH head AS MATERIALIZED (${headOf('')}
+      ), stored AS (
+        INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at")
+        SELECT (e->>0)::uuid, e->2, "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at"
+        FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e
+      )
+      SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q`,
+
+    /**
+     * The same for one: $1 id, $2 payload, $3 queue, $4 name, $5 priority, $6 max retries, $7 timeout in ms, $8 due in ms,
+     * $9 due at, $10 worker to hand it to or null, $11 whether the queue's workers are woken. It is what an idle
+     * application waits for, and starts quickest.
+     */
+    enqueueOne: `
+      INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at",
+        "worker_id", "claim_seq", "attempt", "started_at")
+      SELECT $1::uuid, $2::jsonb, $3::text, $4::text, $5::smallint, $6::integer, $7::integer,
+        ${dueAt('$8', '$9::text')},
+        h."to", (h."to" IS NOT NULL)::int, (h."to" IS NOT NULL)::int, CASE WHEN h."to" IS NOT NULL THEN ${clock} END
+      FROM (SELECT ${handedTo('$10::text', '$3::text')} AS "to" OFFSET 0) h
+      RETURNING 1 AS "stored", CASE WHEN "worker_id" IS NOT NULL THEN "id"::text END AS "handed",
+        ${millis(clock)} AS "handed_at",
+        CASE WHEN $11::boolean THEN pg_notify(${channel}, 'w0:' || "queue")::text END AS "told"`,
+
+    /**
+     * $1: a JSON array of [id, queue, name, uniqueKey]. Who stands where these could not be stored, the worker that has
+     * claimed it for the first time, and whether it has started once: by id first, since an enqueue that is repeated after
+     * a lost reply finds itself. What has expired stands in nobody's way.
+     */
+    holders: `
+      SELECT e->>0 AS "id", t."id"::text AS "holder",
+        CASE WHEN t."claim_seq" = 1 THEN t."worker_id"::text END AS "worker", t."created_at", t."started"
+      FROM jsonb_array_elements($1::jsonb) e CROSS JOIN LATERAL (
+        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')} AS "created_at",
+           t."worker_id" IS NOT NULL OR t."attempt" > 0 AS "started"
+         FROM ${task} t WHERE t."id" = (e->>0)::uuid AND t."queue" = e->>1)
+        UNION ALL
+        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')},
+           t."worker_id" IS NOT NULL OR t."attempt" > 0 FROM ${task} t
+         WHERE t."queue" = e->>1 AND t."name" = e->>2 AND t."unique_key" = e->>3 AND ${holdsKey('t.')}
+           AND (${expired('t.')}) IS NOT TRUE)
+        LIMIT 1
+      ) t`,
+
+    /**
+     * $1 ids that this transaction may have inserted: takes back those of finished tasks. Nobody else has both rows: a
+     * retry deletes the finished one in the statement that inserts the live one.
+     */
+    takeBack: `
+      DELETE FROM ${task} t USING ${s}."finished_task" f
+      WHERE t."id" = ANY($1::uuid[]) AND f."id" = t."id" AND coalesce(f."dead_from", f."queue") = t."queue"
+      RETURNING t."id"`,
+  };
+}

@@ -1,0 +1,21 @@
+/** What statements of several files say in the same words. */
+
+/**
+ * The row of `t` whose key stands in a row of the input. Not by `=` alone: the planner would also consider a merge join,
+ * and for its sake a walk through the whole primary key, joined with each row of the input. That looks cheap whenever
+ * the table was empty when it was last vacuumed or analyzed.
+ */
+export const sameKey = (t: string, i: string) => `${t}."id" = ANY(ARRAY[${i}."id"]) AND ${t}."queue" = ${i}."queue"`;
+
+export const millis = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`;
+
+/**
+ * Whether a worker may have tasks of a queue: its lease is alive, and the queue is neither paused nor limited. From one
+ * that is limited only `claimLimited` claims, whatever a worker knows.
+ *
+ * @param s The quoted schema.
+ */
+export const mayHave = (s: string, workerId: string, queueName: string) => `
+            EXISTS (SELECT FROM ${s}."worker" w WHERE w."id" = ${workerId}::uuid AND w."lease_until" > now())
+            AND NOT EXISTS (SELECT FROM ${s}."queue" q
+              WHERE q."name" = ${queueName} AND (q."paused_at" IS NOT NULL OR q."limited"))`;
