@@ -1,5 +1,5 @@
 export type { ConnectionSource, PostgresOptions } from './connection-options.js';
-export { backieEntities } from './entities.js';
+export { backieEntities } from './entities/index.js';
 export type {
   FinishedTaskRow,
   PausedLaneRow,
@@ -10,7 +10,7 @@ export type {
   TaskSettingRow,
   UniqueWindowRow,
   WorkerRow,
-} from './entities.js';
+} from './entities/index.js';
 export type { MigrationMode } from './migrate.js';
 export { backieMigrations } from './migrations/index.js';
 export { TypeOrmTaskStore } from './typeorm-task-store.js';
