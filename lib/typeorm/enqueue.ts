@@ -3,7 +3,8 @@ import { type Lane, laneOf } from '../engine/lane.js';
 import type { NewTask, Stored } from '../engine/task.js';
 import type { Run, Statement } from './database.js';
 import { isConflict, sqlState } from './postgres-errors.js';
-import { newTasksJson, text } from './task-row.js';
+import { newTasksJson } from './task-input.js';
+import { text } from './task-row.js';
 import type { TextRow } from './text-query.js';
 import { addFollowers, type EnqueueWay, enqueueWay, mergeByKey } from './unique-enqueue.js';
 

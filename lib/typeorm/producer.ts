@@ -15,7 +15,8 @@ import {
 } from './enqueue.js';
 import { Permits } from './permits.js';
 import { isLockTimeout, isUniqueViolation } from './postgres-errors.js';
-import { newTasksJson, newTaskValues, text } from './task-row.js';
+import { newTasksJson, newTaskValues } from './task-input.js';
+import { text } from './task-row.js';
 import { TransactionWatch } from './transaction-watch.js';
 import { WakeThrottle } from './wake-throttle.js';
 

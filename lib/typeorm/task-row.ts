@@ -1,101 +1,9 @@
-import type { ClaimedTask, NewTask, StoredError, Task, TaskAttempt, TaskReason, TaskState } from '../engine/task.js';
-import type { Settlement, TaskOutcome } from '../engine/task-store.js';
+import { type Lane, lanesOf } from '../engine/lane.js';
+import type { TaskOutcome } from '../engine/task-store.js';
+import type { ClaimedTask, StoredError, Task, TaskAttempt, TaskReason, TaskState } from '../engine/task.js';
 import type { TextRow } from './text-query.js';
 
-/** Between the engine's values and the text that goes to PostgreSQL and comes back. */
-
-/**
- * The input of `enqueue`: neighbours that differ only in id, key and payload share the rest. Payloads are JSON text
- * already and go in as they are: they are parsed once, by PostgreSQL.
- */
-export function newTasksJson(tasks: readonly NewTask[]): string {
-  let text = '[';
-  let head: NewTask | undefined;
-  for (const task of tasks) {
-    const key = task.uniqueKey === null ? 'null' : JSON.stringify(task.uniqueKey);
-    if (head && sharesHead(head, task)) text += ',';
-    else {
-      text += `${head ? ']],' : ''}[${headJson(task)},[`;
-      head = task;
-    }
-    const lane = task.lane == null ? '' : `,${JSON.stringify(task.lane)}`;
-    text += `[${JSON.stringify(task.id)},${key},${task.payload}${lane}]`;
-  }
-  return `${text}${head ? ']]' : ''}]`;
-}
-
-/** The input of `enqueueOne`. */
-export function newTaskValues(task: NewTask, wake: readonly string[]): unknown[] {
-  const { id, payload, queue, name, priority, maxRetries, timeoutMs, due, handTo } = task;
-  const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at.toISOString()];
-  return [id, payload, queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null, wake.includes(queue)];
-}
-
-function headJson(task: NewTask): string {
-  const { queue, name, priority, maxRetries, timeoutMs, due, expiresInMs, unique, rateKey, lane } = task;
-  const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at];
-  const keyed = lane != null;
-  // What waits for its turn is handed to nobody.
-  const head: unknown[] = [queue, name, priority, maxRetries, timeoutMs, inMs, at, (!keyed && task.handTo) || null];
-  if (expiresInMs !== undefined || unique || rateKey !== undefined || keyed) {
-    const scope = unique?.scope === 'live' ? null : unique?.scope;
-    head.push(expiresInMs ?? null, scope ?? null, unique?.windowMs ?? null, unique?.replace, unique?.movesDue);
-    if (rateKey !== undefined || keyed) head.push(rateKey ?? null);
-    if (keyed) head.push(task.laneLimit ?? 1);
-  }
-  return JSON.stringify(head);
-}
-
-function sharesHead(a: NewTask, b: NewTask): boolean {
-  return (
-    (a.due === b.due || ('inMs' in a.due && 'inMs' in b.due && a.due.inMs === b.due.inMs)) &&
-    a.queue === b.queue &&
-    a.name === b.name &&
-    a.priority === b.priority &&
-    a.maxRetries === b.maxRetries &&
-    a.timeoutMs === b.timeoutMs &&
-    a.handTo === b.handTo &&
-    a.expiresInMs === b.expiresInMs &&
-    a.unique === b.unique &&
-    a.rateKey === b.rateKey &&
-    a.laneLimit === b.laneLimit &&
-    (a.lane == null) === (b.lane == null)
-  );
-}
-
-/** For how many milliseconds a finished task stays, as the statements read it. */
-export function keepValue(keepMs: number | null): number | 'Infinity' {
-  if (keepMs === null) return 0;
-  // JSON knows no Infinity.
-  return keepMs === Infinity ? 'Infinity' : keepMs;
-}
-
-/** The input of `settle`. */
-export function settlementsJson(settlements: readonly Settlement[]): string {
-  return `[${settlements.map(settlementJson).join(',')}]`;
-}
-
-export function settlementJson(settlement: Settlement): string {
-  const { id, queue, claimSeq } = settlement;
-  switch (settlement.kind) {
-    case 'finish':
-      return JSON.stringify([
-        id,
-        queue,
-        claimSeq,
-        settlement.state,
-        keepValue(settlement.keepMs),
-        null,
-        settlement.attempt,
-        ...(settlement.deadLetter === undefined ? [] : [settlement.deadLetter]),
-      ]);
-    case 'retry':
-    case 'snooze':
-      return JSON.stringify([id, queue, claimSeq, null, null, settlement.delayMs, settlement.attempt]);
-    case 'release':
-      return JSON.stringify([id, queue, claimSeq, null, null, null, null]);
-  }
-}
+/** Between the text that comes back from PostgreSQL and the engine's values. */
 
 /** The columns of `claim`; its times are microseconds. */
 export function claimedTask(queue: string, row: TextRow): ClaimedTask {
@@ -175,6 +83,11 @@ export function taskOutcome(row: TextRow): TaskOutcome {
     ...(error != null && { error: JSON.parse(error) as StoredError }),
     ...(reason != null && { reason: reason as TaskReason }),
   };
+}
+
+/** The lanes of rows that begin with queue, name and lane, each once; one without a lane, or all null, has none. */
+export function lanesOfRows(rows: readonly (readonly (string | null | undefined)[])[]): Lane[] {
+  return lanesOf(rows.map(([queue, name, lane]) => ({ queue: text(queue), name: text(name), lane: lane ?? null })));
 }
 
 export function text(value: string | null | undefined): string {

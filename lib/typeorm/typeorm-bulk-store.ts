@@ -1,10 +1,10 @@
 import { BulkStore, type PickedTask, type PickRequest } from '../engine/bulk-store.js';
-import { type Lane, lanesOf } from '../engine/lane.js';
+import type { Lane } from '../engine/lane.js';
 import type { CancelOutcome } from '../engine/task-store.js';
 import type { bulkSql } from './bulk.sql.js';
 import type { Run, Statement } from './database.js';
-import { keepValue, text } from './task-row.js';
-import type { TextRow } from './text-query.js';
+import { keepValue } from './task-input.js';
+import { lanesOfRows, text } from './task-row.js';
 
 type BulkStatements = Readonly<Record<keyof ReturnType<typeof bulkSql>, Statement>>;
 
@@ -51,11 +51,6 @@ export class TypeOrmBulkStore extends BulkStore {
     const past = await this.run(this.statements.removeFinished, keysOf(tasks));
     return [...live, ...past].map(([id]) => text(id));
   }
-}
-
-/** Of rows that begin with queue, name and lane. */
-function lanesOfRows(rows: readonly TextRow[]): Lane[] {
-  return lanesOf(rows.map(([queue, name, lane]) => ({ queue: text(queue), name: text(name), lane: lane ?? null })));
 }
 
 function keysOf(tasks: readonly PickedTask[]): [ids: string[], queues: string[]] {

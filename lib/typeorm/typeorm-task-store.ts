@@ -2,7 +2,7 @@ import type { ClientConfig } from 'pg';
 import type { DataSource } from 'typeorm';
 import type { BulkStore } from '../engine/bulk-store.js';
 import { delay } from '../engine/delay.js';
-import { type Lane, lanesOf } from '../engine/lane.js';
+import type { Lane } from '../engine/lane.js';
 import type { LaneStore } from '../engine/lane-store.js';
 import { cursorAfter, readPage } from '../engine/page-cursor.js';
 import type { ControlStore } from '../engine/control-store.js';
@@ -48,7 +48,8 @@ import { PostgresLease } from './postgres-lease.js';
 import { PostgresNotifier } from './postgres-notifier.js';
 import { Permits } from './permits.js';
 import { Producer } from './producer.js';
-import { keepValue, settlementsJson, shownTask, taskOutcome, text } from './task-row.js';
+import { keepJson, keepValue, settlementsJson } from './task-input.js';
+import { lanesOfRows, shownTask, taskOutcome, text } from './task-row.js';
 import { SharedNotifier } from './shared-notifier.js';
 import { namedStatements, type StatementName, type Statements } from './statements.js';
 import type { TextRow } from './text-query.js';
@@ -259,7 +260,7 @@ export class TypeOrmTaskStore extends TaskStore {
       const values = [leaseMs, maxCrashes, keepJson(keepFailedMs), rescueLimit, dead, keepValue(keepOthersMs)];
       const rows = await this.run('rescue', values);
       // What somebody wanted cancelled ends so, and is no longer anybody's to rescue. No row at all has no id.
-      await this.keyed.tryToAdmit(lanesOf(rows.map(([, queue, name, , , , lane]) => keyed(queue, name, lane))));
+      await this.keyed.tryToAdmit(lanesOfRows(rows.map(([, queue, name, , , , lane]) => [queue, name, lane])));
       rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));
       found = rows.length;
     }
@@ -273,7 +274,7 @@ export class TypeOrmTaskStore extends TaskStore {
       const rows = await this.run('expire', [keepJson(keepCancelledMs), expireLimit, keepValue(keepOthersMs)]);
       const ended = rows.filter(([, , id]) => id !== null);
       expired.push(...ended.map(([, , id, queue, name]) => ({ id: text(id), queue: text(queue), name: text(name) })));
-      await this.keyed.tryToAdmit(lanesOf(ended.map(([, , , queue, name, lane]) => keyed(queue, name, lane))));
+      await this.keyed.tryToAdmit(lanesOfRows(ended.map(([, , , ...lane]) => lane)));
       const [nextInMs, forgotten] = rows[0] ?? [];
       if (ended.length === expireLimit || Number(forgotten) === expireLimit) continue;
       return { expired, nextInMs: nextInMs == null ? null : Number(nextInMs) };
@@ -356,7 +357,7 @@ export class TypeOrmTaskStore extends TaskStore {
     const queue = text(found[0]);
     const [row] = await this.run('cancel', [id, queue, keepValue(keepMs(queue))]);
     if (Number(row?.[0]) > 0) {
-      await this.keyed.tryToAdmit(lanesOf([keyed(queue, row?.[2], row?.[3])]));
+      await this.keyed.tryToAdmit(lanesOfRows([[queue, row?.[2], row?.[3]]]));
       return 'cancelled';
     }
     return Number(row?.[1]) > 0 ? 'requested' : 'notLive';
@@ -365,9 +366,9 @@ export class TypeOrmTaskStore extends TaskStore {
   async retry(id: string): Promise<boolean> {
     if (!isUuid(id)) return false;
     try {
-      const [row] = await this.run('retry', [id]);
-      await this.keyed.tryToAdmit(lanesOf([keyed(row?.[2], row?.[3], row?.[4])]));
-      return Number(row?.[0]) > 0;
+      const [row = []] = await this.run('retry', [id]);
+      await this.keyed.tryToAdmit(lanesOfRows([row.slice(2)]));
+      return Number(row[0]) > 0;
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
       const [holder] = await this.run('keyHolder', [id]);
@@ -377,9 +378,9 @@ export class TypeOrmTaskStore extends TaskStore {
 
   async remove(id: string): Promise<boolean> {
     if (!isUuid(id)) return false;
-    const [row] = await this.run('remove', [id]);
-    await this.keyed.tryToAdmit(lanesOf([keyed(row?.[1], row?.[2], row?.[3])]));
-    return Number(row?.[0]) > 0;
+    const [row = []] = await this.run('remove', [id]);
+    await this.keyed.tryToAdmit(lanesOfRows([row.slice(1)]));
+    return Number(row[0]) > 0;
   }
 
   async pause(queue: string): Promise<void> {
@@ -491,16 +492,6 @@ function byStatement(settlements: readonly Settlement[]): Map<SettleStatement, S
     else groups.set(statement, [settlement]);
   }
   return groups;
-}
-
-/** For how long tasks stay, by queue. */
-function keepJson(keepMs: ReadonlyMap<string, number | null>): string {
-  return JSON.stringify(Object.fromEntries([...keepMs].map(([queue, ms]) => [queue, keepValue(ms)])));
-}
-
-/** What is known of the lane of a row. */
-function keyed(...[queue, name, lane]: (string | null | undefined)[]) {
-  return { queue: text(queue), name: text(name), lane: lane ?? null };
 }
 
 function rescuedTask([id, queue, name, attempt, crashes, end]: TextRow): RescuedTask {

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { encodePayload } from '../../lib/engine/payload.js';
 import type { Task } from '../../lib/engine/task.js';
 import type { Settlement } from '../../lib/engine/task-store.js';
-import { claimedTask, newTasksJson, settlementJson, shownTask } from '../../lib/typeorm/task-row.js';
+import { newTasksJson, settlementJson } from '../../lib/typeorm/task-input.js';
+import { claimedTask, shownTask } from '../../lib/typeorm/task-row.js';
 import { newTask } from './engine.fixtures.js';
 
 const text = fc.string({ unit: 'grapheme' });
