@@ -14,4 +14,4 @@ export type {
 export type { MigrationMode } from './migrate.js';
 export { backieMigrations } from './migrations/index.js';
 export { TypeOrmTaskStore } from './typeorm-task-store.js';
-export type { TypeOrmTaskStoreOptions } from './typeorm-task-store.js';
+export type { TypeOrmTaskStoreOptions } from './typeorm-task-store.options.js';

@@ -106,3 +106,10 @@ function date(value: string | null | undefined): Date {
 function dateOrNull(value: string | null | undefined): Date | null {
   return value === null || value === undefined ? null : date(value);
 }
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** Whether it can be the id of a task: a statement that is given another text fails. */
+export function isUuid(id: string): boolean {
+  return uuid.test(id);
+}
