@@ -1,27 +1,17 @@
-import type { EntityManager } from 'typeorm';
 import { type Lane, laneOf } from '../engine/lane.js';
 import type { NewTask, Stored } from '../engine/task.js';
 import type { Run, Statement } from './database.js';
-import { isConflict, sqlState } from './postgres-errors.js';
+import type { EnqueueStatements } from './enqueue-statements.js';
 import { newTasksJson } from './task-input.js';
 import { text } from './task-row.js';
-import type { TextRow } from './text-query.js';
 import { addFollowers, type EnqueueWay, enqueueWay, mergeByKey } from './unique-enqueue.js';
+import { findHolders, freeExpired, isTrue } from './unique-holders.js';
 
 /** How many tasks, and how many characters of JSON, one statement may carry: PostgreSQL's values end at 1 GB. */
 const maxTasks = 1_000;
 const maxLength = 8 * 1024 * 1024;
 /** A holder of a unique key may vanish between two looks; nobody is that unlucky this often. */
-const maxTries = 100;
-
-export interface EnqueueStatements {
-  readonly enqueue: Statement;
-  readonly enqueueReplacing: Statement;
-  readonly enqueueInWindow: Statement;
-  readonly holders: Statement;
-  readonly windowHolders: Statement;
-  readonly freeExpired: Statement;
-}
+export const maxTries = 100;
 
 /** Splits tasks into what one statement can carry. */
 export function chunks(tasks: readonly NewTask[]): NewTask[][] {
@@ -115,6 +105,32 @@ export async function enqueueChunk(
   }
 }
 
+/** @returns What came of the tasks of all parts. */
+export async function enqueueParts(
+  parts: readonly NewTask[][],
+  store: (chunk: NewTask[]) => Promise<Map<string, Stored>>,
+): Promise<Map<string, Stored>> {
+  const results = new Map<string, Stored>();
+  for (const chunk of parts) for (const [id, result] of await store(chunk)) results.set(id, result);
+  return results;
+}
+
+/**
+ * To be called for tasks that may have been stored before. A live one shows itself by its primary key, a finished one only
+ * among the finished. It is looked for after the insert, in the same transaction: a task may finish between a look and an
+ * insert, but not come back after both.
+ */
+export async function takeBackFinished(
+  run: Run,
+  { takeBack }: { readonly takeBack: Statement },
+  results: Map<string, Stored>,
+): Promise<void> {
+  for (const [taken] of await run(takeBack, [[...results.keys()]])) {
+    const id = text(taken);
+    results.set(id, { id, duplicate: false });
+  }
+}
+
 async function insertKept(
   run: Run,
   statement: Statement,
@@ -155,121 +171,7 @@ async function untilResolved(
   }
 }
 
-/** A caller's transaction as a way to run statements. Values come back as the driver's types, so all are cast to text. */
-export function runIn(manager: EntityManager): Run {
-  return async (statement, values) => {
-    const rows = await manager.query<Record<string, unknown>[]>(statement.text, [...values]);
-    return rows.map((row): TextRow => Object.values(row).map((value) => (value === null ? null : String(value))));
-  };
-}
-
-/**
- * Stores a chunk of which some may replace others in a caller's transaction, which may take its time. A holder that starts
- * between the statement's look and its turn is locked, though it is not replaced, and its worker would wait for the
- * transaction with all that it has to record. So that is undone; the next look finds it started, and leaves it alone.
- */
-export async function enqueueReplacing(
-  manager: EntityManager,
-  statements: EnqueueStatements,
-  tasks: readonly NewTask[],
-  wake: readonly string[],
-  traces: Traces,
-): Promise<Map<string, Stored>> {
-  for (let tries = 0; ; tries++) {
-    const own = new Traces();
-    await manager.query('SAVEPOINT backie_enqueue');
-    const results = await enqueueChunk(runIn(manager), statements, tasks, wake, own);
-    const again = own.lockedInVain && tries < maxTries;
-    if (again) await manager.query('ROLLBACK TO SAVEPOINT backie_enqueue');
-    await manager.query('RELEASE SAVEPOINT backie_enqueue');
-    if (again) continue;
-    traces.left.push(...own.left);
-    return results;
-  }
-}
-
-/**
- * Stores a chunk in a transaction that sees an old snapshot (REPEATABLE READ or SERIALIZABLE). There PostgreSQL reports
- * a unique key that was taken since as a serialization failure, which would abort the caller's transaction: a savepoint
- * keeps it usable, and the holder is looked up outside the snapshot.
- */
-export async function enqueueInSnapshot(
-  manager: EntityManager,
-  statements: EnqueueStatements,
-  tasks: readonly NewTask[],
-  wake: readonly string[],
-  traces: Traces,
-  elsewhere: Run,
-): Promise<Map<string, Stored>> {
-  const run = runIn(manager);
-  const results = new Map<string, Stored>();
-  for (const task of tasks) {
-    for (let tries = 0; !results.has(task.id); tries++) {
-      await manager.query('SAVEPOINT backie_enqueue');
-      try {
-        for (const [id, result] of await enqueueChunk(run, statements, [task], wake, traces, elsewhere))
-          results.set(id, result);
-        // What was only looked at must not stay locked: its worker would have to wait for this transaction.
-        if (task.unique?.replace && isKept(results.get(task.id))) {
-          await manager.query('ROLLBACK TO SAVEPOINT backie_enqueue');
-        }
-      } catch (error) {
-        await manager.query('ROLLBACK TO SAVEPOINT backie_enqueue');
-        if (!isConflict(error) || sqlState(error) === '40P01' || tries >= maxTries) throw error;
-        const waiting = await findHolders(elsewhere, statements, [task], results);
-        // It could be replaced, but not by a transaction that does not see it as it is: that is for the caller to retry.
-        if (waiting) throw error;
-        if (!results.has(task.id)) await freeExpired(elsewhere, statements, [task]);
-      }
-      await manager.query('RELEASE SAVEPOINT backie_enqueue');
-    }
-  }
-  return results;
-}
-
-/** @returns Whether one holder has not started, so that it is to be replaced, not to be kept. */
-async function findHolders(
-  run: Run,
-  statements: EnqueueStatements,
-  tasks: readonly NewTask[],
-  results: Map<string, Stored>,
-): Promise<boolean> {
-  const byId = new Map(tasks.map((task) => [task.id, task]));
-  let waiting = false;
-  for (const inWindow of [false, true]) {
-    const own = tasks.filter((task) => (enqueueWay(task) === 'inWindow') === inWindow);
-    if (own.length === 0) continue;
-    const statement = inWindow ? statements.windowHolders : statements.holders;
-    for (const [id, holder, worker, createdAt, started] of await run(statement, [keysJson(own)])) {
-      if (results.has(text(id))) continue;
-      const task = byId.get(text(id));
-      const duplicate = holder !== id;
-      if (duplicate && task?.unique?.replace && !isTrue(started)) {
-        waiting = true;
-        continue;
-      }
-      const handed = !duplicate && worker != null && worker === task?.handTo;
-      results.set(text(id), { id: text(holder), duplicate, ...(handed && { handedAt: Number(createdAt) }) });
-    }
-  }
-  return waiting;
-}
-
-async function freeExpired(run: Run, statements: EnqueueStatements, tasks: readonly NewTask[]): Promise<void> {
-  const unique = tasks.filter((task) => task.uniqueKey !== null && enqueueWay(task) !== 'inWindow');
-  if (unique.length > 0) await run(statements.freeExpired, [keysJson(unique)]);
-}
-
-function keysJson(tasks: readonly NewTask[]): string {
-  const keys = tasks.map(({ id, queue, name, uniqueKey }) => JSON.stringify([id, queue, name, uniqueKey]));
-  return `[${keys.join(',')}]`;
-}
-
-function isKept(stored: Stored | undefined): boolean {
+/** Whether another stands in its place, and was left as it is. */
+export function isKept(stored: Stored | undefined): boolean {
   return stored !== undefined && stored.duplicate && !stored.replaced;
-}
-
-/** The engine's connections give booleans as PostgreSQL writes them, a caller's as JavaScript does. */
-function isTrue(value: string | null | undefined): boolean {
-  return value === 't' || value === 'true';
 }

@@ -1,0 +1,38 @@
+import type { NewTask } from '../engine/task.js';
+
+/** What decides how new tasks are stored, and who is told of them. */
+
+/** Whether nothing is said of this task that only some statements know. */
+export function isPlain(task: NewTask): boolean {
+  return task.uniqueKey === null && task.expiresInMs === undefined && task.rateKey === undefined && !isKeyed(task);
+}
+
+/** Whether what becomes of this task must be asked for, or more is said of it than the quickest statement knows. */
+export function isSpecial(task: NewTask): boolean {
+  return !isPlain(task) || task.handTo !== undefined;
+}
+
+/** Whether it is parked, so that nobody needs to be told of it before it is admitted. */
+export function isKeyed({ lane }: NewTask): boolean {
+  return lane != null;
+}
+
+export function isUnique({ uniqueKey }: NewTask): boolean {
+  return uniqueKey !== null;
+}
+
+/** So that producers of the same keys wait for each other in one order. */
+export function inKeyOrder(tasks: readonly NewTask[]): readonly NewTask[] {
+  if (!tasks.some(isUnique)) return tasks;
+  return tasks.toSorted((one, other) => compare(one.uniqueKey ?? '', other.uniqueKey ?? ''));
+}
+
+function compare(one: string, other: string): number {
+  if (one === other) return 0;
+  return one < other ? -1 : 1;
+}
+
+/** For hints only: what is due is decided by the database's clock. */
+export function dueInMs({ due }: NewTask): number {
+  return 'inMs' in due ? due.inMs : due.at.getTime() - Date.now();
+}
