@@ -17,6 +17,11 @@ export class Hints {
     for (const queue of new Set(queues)) this.tell({ kind: 'wake', queue });
   }
 
+  /** Those that are due later need no hint: whoever polls finds them when they are. */
+  wakeDue(tasks: readonly { readonly queue: string; readonly scheduledAt: number }[], now: number): void {
+    this.wake(tasks.filter(({ scheduledAt }) => scheduledAt <= now).map(({ queue }) => queue));
+  }
+
   cancel(id: string): void {
     this.tell({ kind: 'cancel', id });
   }

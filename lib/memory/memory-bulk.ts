@@ -1,25 +1,21 @@
 import { BulkStore, type PickedTask, type PickFilter, type PickRequest } from '../engine/bulk-store.js';
 import type { CancelOutcome } from '../engine/task-store.js';
 import type { StoredTask } from './stored-task.js';
-
-/** What the store can do to one task. */
-interface Changes {
-  all(): Iterable<StoredTask>;
-  cancel(id: string, keepMs: (queue: string) => number | null): CancelOutcome;
-  /** False when its unique key is taken, or it is in no state to go back. */
-  retry(id: string): boolean;
-  remove(id: string): boolean;
-}
+import type { TaskChanger } from './task-changer.js';
+import type { TaskTable } from './task-table.js';
 
 /** Changes many tasks of this process, one by one. */
 export class MemoryBulk extends BulkStore {
-  constructor(private readonly one: Changes) {
+  constructor(
+    private readonly tasks: TaskTable,
+    private readonly changer: TaskChanger,
+  ) {
     super();
   }
 
   async pick({ filter, among, limit, after }: PickRequest): Promise<readonly PickedTask[]> {
     const found: StoredTask[] = [];
-    for (const task of this.one.all()) {
+    for (const task of this.tasks.all()) {
       const isLive = task.state === 'ready' || task.state === 'running';
       if (isLive !== (among === 'live') || (after !== null && task.id <= after)) continue;
       if (matches(task, filter)) found.push(task);
@@ -34,18 +30,18 @@ export class MemoryBulk extends BulkStore {
   ): Promise<ReadonlyMap<string, Exclude<CancelOutcome, 'notLive'>>> {
     const outcomes = new Map<string, Exclude<CancelOutcome, 'notLive'>>();
     for (const { id } of tasks) {
-      const outcome = this.one.cancel(id, keepMs);
+      const outcome = this.changer.cancel(id, keepMs);
       if (outcome !== 'notLive') outcomes.set(id, outcome);
     }
     return outcomes;
   }
 
   async retry(tasks: readonly PickedTask[]): Promise<readonly string[]> {
-    return tasks.filter(({ id }) => this.one.retry(id)).map(({ id }) => id);
+    return tasks.filter(({ id }) => this.changer.tryRetry(id) === true).map(({ id }) => id);
   }
 
   async remove(tasks: readonly PickedTask[]): Promise<readonly string[]> {
-    return tasks.filter(({ id }) => this.one.remove(id)).map(({ id }) => id);
+    return tasks.filter(({ id }) => this.changer.remove(id)).map(({ id }) => id);
   }
 }
 

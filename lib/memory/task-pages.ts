@@ -1,6 +1,7 @@
 import type { PageRequest, TaskFilter, TaskPage } from '../engine/task-store.js';
 import { cursorAfter, readPage } from '../engine/page-cursor.js';
-import { asTask, type StoredTask } from './stored-task.js';
+import type { StoredTask } from './stored-task.js';
+import { asTask } from './task-views.js';
 
 /** One page of the tasks that match, by id: UUIDv7 sorts by the time of enqueueing. */
 export function pageOf(tasks: Iterable<StoredTask>, filter: TaskFilter, request: PageRequest): TaskPage {

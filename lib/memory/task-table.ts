@@ -21,6 +21,12 @@ export class TaskTable {
     return this.rows.get(id);
   }
 
+  /** A finished task whose time is over is as good as gone. */
+  present(id: string, now: number): StoredTask | undefined {
+    const task = this.rows.get(id);
+    return task && task.keptUntil > now ? task : undefined;
+  }
+
   all(): Iterable<StoredTask> {
     return this.rows.values();
   }
