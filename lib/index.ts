@@ -122,7 +122,13 @@ export type { EnqueueManyOptions, EnqueueOptions } from './interfaces/enqueue-op
 export { OnConflict, UniqueScope } from './interfaces/unique-options.interface.js';
 export type { UniqueOptions } from './interfaces/unique-options.interface.js';
 export type { KeyOptions, PausedKey } from './interfaces/paused-key.interface.js';
-export type { ScheduleInfo, ScheduleOptions, ScheduleTimes } from './interfaces/schedule-options.interface.js';
+export type {
+  ScheduleInfo,
+  ScheduleOptions,
+  SchedulePayload,
+  ScheduleSettings,
+  ScheduleTimes,
+} from './interfaces/schedule-options.interface.js';
 export type { BulkFilter, RedriveFilter, ResultOptions } from './interfaces/bulk-filter.interface.js';
 export {
   InvalidResultError,

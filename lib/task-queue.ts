@@ -244,7 +244,7 @@ export class TaskQueue {
    * @returns How many: those that ended, and those that were asked to.
    * @throws InvalidOptionsError for a missing or bad filter; nothing has changed then.
    */
-  cancelMany(filter: BulkFilter): Promise<number> {
+  cancelMany(filter: BulkFilter<'ready' | 'running'>): Promise<number> {
     return this.asking('cancel tasks', () => this.bulk.cancelMany(filter));
   }
 
@@ -254,7 +254,7 @@ export class TaskQueue {
    * @param filter `{}` for all tasks. `state` may be failed or cancelled.
    * @returns How many went back. A task whose unique key a live one holds stays as it is, and does not count.
    */
-  async retryMany(filter: BulkFilter): Promise<number> {
+  async retryMany(filter: BulkFilter<'failed' | 'cancelled'>): Promise<number> {
     const count = await this.asking('retry tasks', () => this.bulk.retryMany(filter));
     this.pool.wake();
     return count;
@@ -266,7 +266,7 @@ export class TaskQueue {
    * @param filter `{}` for all tasks. `state` may be ready, done, failed or cancelled.
    * @returns How many are gone.
    */
-  removeMany(filter: BulkFilter): Promise<number> {
+  removeMany(filter: BulkFilter<'ready' | 'done' | 'failed' | 'cancelled'>): Promise<number> {
     return this.asking('remove tasks', () => this.bulk.removeMany(filter));
   }
 

@@ -193,7 +193,7 @@ export interface PageRequest {
   /** How many at most, 1 to 1,000. @default 100 */
   readonly limit?: number;
   /** The `next` of the page before. */
-  readonly after?: string;
+  readonly after?: string | undefined;
   /** By time of enqueueing. @default 'newestFirst' */
   readonly order?: 'newestFirst' | 'oldestFirst';
 }

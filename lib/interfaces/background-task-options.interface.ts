@@ -58,8 +58,8 @@ export interface BackgroundTaskOptions<Payload = unknown> extends Partial<Schedu
   /** Any Standard Schema validator (zod, valibot, ArkType …). What it returns is what is stored. */
   readonly schema?: StandardSchemaV1<unknown, Payload>;
   /**
-   * Of the tasks that `cron` enqueues: an object without a `tick`, which each gets with `tick` added, the time for which it was enqueued
-   * as an ISO string. @default {}
+   * Of the tasks that `cron` enqueues: an object without a `tick`, which each gets with `tick` added, the time for which
+   * it was enqueued as an ISO string. @default {}
    */
   readonly payload?: Omit<Payload, 'tick'>;
   /**

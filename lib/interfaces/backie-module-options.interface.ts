@@ -50,7 +50,7 @@ export interface BackieModuleOptions {
    * A `postgres://` URL or TypeORM's options for PostgreSQL. Without it and without `dataSource`, the environment
    * variable DATABASE_URL counts; without that, the embedded PostgreSQL is used, never in production.
    */
-  readonly connection?: string | Omit<PostgresOptions, 'type'>;
+  readonly connection?: string | Omit<PostgresOptions, 'type'> | undefined;
   /** A store of your own, for instance `new MemoryTaskStore()`, in place of a database. */
   readonly store?: TaskStore;
   /** Where the embedded PostgreSQL keeps its data. @default { dataDir: 'node_modules/.cache/nestjs-backie/postgres' } */

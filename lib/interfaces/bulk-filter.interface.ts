@@ -1,7 +1,13 @@
+import type { TaskState } from '../engine/task.js';
 import type { TaskFilter } from '../engine/task-store.js';
 
-/** Which tasks `TaskQueue.cancelMany`, `retryMany` and `removeMany` are about: `{}` for all. */
-export interface BulkFilter extends TaskFilter {
+/**
+ * Which tasks `TaskQueue.cancelMany`, `retryMany` and `removeMany` are about: `{}` for all. `State` are those that the call
+ * can change.
+ */
+export interface BulkFilter<State extends TaskState = TaskState> extends Omit<TaskFilter, 'state'> {
+  /** Only tasks in this state, or in one of these. */
+  readonly state?: State | readonly State[];
   /** Only tasks that were enqueued before. @default now, so that tasks that come meanwhile are left alone */
   readonly before?: Date;
 }

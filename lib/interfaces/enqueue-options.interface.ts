@@ -4,7 +4,7 @@ import type { UniqueOptions } from './unique-options.interface.js';
 /** The options of `TaskQueue.enqueueMany`. */
 export interface EnqueueManyOptions {
   /** Enqueue inside this transaction: the tasks commit or roll back with it. */
-  readonly manager?: EntityManager;
+  readonly manager?: EntityManager | undefined;
   /** Milliseconds from now until it is due, by the database's clock. @default 0 */
   readonly delayMs?: number;
   /** When it is due. Not together with `delayMs`. */
@@ -21,7 +21,8 @@ export interface EnqueueManyOptions {
   readonly expiresInMs?: number;
   /**
    * The bucket of its task's `rateLimit` that it takes from (1 to 255 characters), for processes that know no more than
-   * the task's name; refused for a task that is known to have no rate limit. @default what `rateLimit.key` makes of the payload
+   * the task's name; refused for a task that is known to have no rate limit.
+   * @default what `rateLimit.key` makes of the payload
    */
   readonly rateKey?: string;
   /** Another concurrency key (1 to 255 characters) than the one that the task makes of its payload. */

@@ -16,13 +16,12 @@ export interface ScheduleTimes {
   readonly catchUp?: CatchUp;
 }
 
-/** The options of `TaskQueue.schedule`. */
-export interface ScheduleOptions<Payload = Record<string, unknown>> extends ScheduleTimes {
-  /**
-   * An object without a `tick`. Each task gets it with `tick` added: the time for which it was enqueued, as an ISO string.
-   * @default {}
-   */
-  readonly payload?: Omit<Payload, 'tick'>;
+/** The options of `TaskQueue.schedule`; the payload may be left out when the task requires nothing of it but its tick. */
+export type ScheduleOptions<Payload = Record<string, unknown>> = ScheduleSettings &
+  PayloadOption<SchedulePayload<Payload>>;
+
+/** What a schedule says beside its payload. */
+export interface ScheduleSettings extends ScheduleTimes {
   /** @default the task's queue */
   readonly queue?: string;
   /** Higher runs first, -32,768 to 32,767. @default the task's priority */
@@ -31,6 +30,27 @@ export interface ScheduleOptions<Payload = Record<string, unknown>> extends Sche
   readonly maxRetries?: number;
   /** How many milliseconds an attempt may take. @default the task's timeoutMs */
   readonly timeoutMs?: number;
+}
+
+/** What a schedule gives to each task: its payload without the `tick`. None that is no object can be given. */
+export type SchedulePayload<Payload> = unknown extends Payload
+  ? object
+  : Payload extends object
+    ? Omit<Payload, 'tick'>
+    : never;
+
+type PayloadOption<Given> = [Given] extends [never]
+  ? { readonly payload?: never }
+  : Partial<Given> extends Given
+    ? Partial<PayloadGiven<Given>>
+    : PayloadGiven<Given>;
+
+interface PayloadGiven<Given> {
+  /**
+   * An object without a `tick`. Each task gets it with `tick` added: the time for which it was enqueued, as an ISO string.
+   * @default {}
+   */
+  readonly payload: Given;
 }
 
 /** A schedule as `TaskQueue.schedules` shows it. */

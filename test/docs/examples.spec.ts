@@ -23,6 +23,14 @@ describe('the examples of the documentation', () => {
     },
   );
 
+  it('compile where a property that may be left out may not be undefined, as far as those of TypeORM do', async () => {
+    const strict = await compile([...examples, wrong], { exactOptionalPropertyTypes: true });
+    const problems = [...strict.values()]
+      .flat()
+      .filter((error) => !/type '(DataSource|TypeOrmModule)Options/.test(error));
+    expect(problems).toEqual([expect.stringContaining('wrong.md:3: error TS2305')]);
+  }, 120_000);
+
   it.each<[string, Example, string]>([
     ['names what the package does not export', wrong, 'wrong.md:3: error TS2305'],
     ['lacks an import', lacking, 'lacking.md:2: error TS2304'],

@@ -61,14 +61,17 @@ export function examplesIn(file: string, text: string): Example[] {
 }
 
 /**
- * Compiles each example as a module of its own, under the package's own compiler options.
+ * Compiles each example as a module of its own, under the package's own compiler options and those given.
  *
  * @returns The errors by example, with the lines of the Markdown file; errors outside of all examples throw.
  */
-export async function compile(examples: readonly Example[]): Promise<ReadonlyMap<Example, readonly string[]>> {
+export async function compile(
+  examples: readonly Example[],
+  more: Readonly<Record<string, boolean>> = {},
+): Promise<ReadonlyMap<Example, readonly string[]>> {
   rmSync(workplace, { recursive: true, force: true });
   mkdirSync(workplace, { recursive: true });
-  writeFileSync(join(workplace, 'tsconfig.json'), JSON.stringify(configuration));
+  writeFileSync(join(workplace, 'tsconfig.json'), JSON.stringify(configurationWith(more)));
   const byName = new Map(examples.map((example) => [nameOf(example), example]));
   for (const [name, { line, code }] of byName) {
     // Pushed down to its place in the document, so that the compiler's lines are the document's.
@@ -77,7 +80,7 @@ export async function compile(examples: readonly Example[]): Promise<ReadonlyMap
 
   const errors = new Map<Example, string[]>(examples.map((example) => [example, []]));
   for (const diagnostic of await runCompiler()) {
-    const [, name = '', line, problem] = /^(?:.*[\\/])?([^\\/(]+)\((\d+),\d+\): (error .*)$/.exec(diagnostic) ?? [];
+    const [, name = '', line, problem] = /^(?:.*[\\/])?([^\\/(]+)\((\d+),\d+\): (error [^]*)$/.exec(diagnostic) ?? [];
     const example = byName.get(name);
     if (!example) throw new Error(`The compiler failed outside of the examples: ${diagnostic}`);
     errors.get(example)?.push(`${example.file}:${line}: ${problem}`);
@@ -85,7 +88,7 @@ export async function compile(examples: readonly Example[]): Promise<ReadonlyMap
   return errors;
 }
 
-const configuration = {
+const configurationWith = (more: Readonly<Record<string, boolean>>) => ({
   extends: '../../../tsconfig.json',
   compilerOptions: {
     rootDir: '../../..',
@@ -95,9 +98,10 @@ const configuration = {
     checkJs: false,
     noUnusedLocals: false,
     noUnusedParameters: false,
+    ...more,
   },
   include: ['*.ts', '../../docs/readme-globals.d.ts'],
-};
+});
 
 function nameOf({ file, line }: Example): string {
   return `${file.replace(/\.md$/, '').replaceAll('/', '__')}-L${line}.ts`;

@@ -4,7 +4,9 @@ import {
   type CurrentTask,
   type Enqueued,
   type PayloadOf,
+  type ScheduleOptions,
   type TaskQueue,
+  TaskState,
 } from 'nestjs-backie';
 import type { EntityManager } from 'typeorm';
 import * as v from 'valibot';
@@ -200,6 +202,14 @@ class DigestTask implements BackgroundTaskHandler<Digest> {
   run(_: Digest): void {}
 }
 
+@BackgroundTask('ticking', { cron: '@daily' })
+class Ticking implements BackgroundTaskHandler<{ tick: string; size?: number }> {
+  run(_: { tick: string; size?: number }): void {}
+}
+
+/** An interface has no index signature. */
+declare const letter: Letter;
+
 export const schedules = (tasks: TaskQueue): Promise<void>[] => [
   tasks.schedule('daily', DigestTask, { cron: '@daily', payload: { size: 1 } }),
   tasks.schedule('daily', 'digest', { cron: '@daily', catchUp: 'all', payload: { anything: 1 } }),
@@ -208,5 +218,54 @@ export const schedules = (tasks: TaskQueue): Promise<void>[] => [
   // @ts-expect-error A schedule has a pattern.
   tasks.schedule('daily', DigestTask, { payload: { size: 1 } }),
   // @ts-expect-error There is no such catch-up.
-  tasks.schedule('daily', DigestTask, { cron: '@daily', catchUp: 'some' }),
+  tasks.schedule('daily', DigestTask, { cron: '@daily', catchUp: 'some', payload: { size: 1 } }),
+  // @ts-expect-error It needs its payload, as when it is enqueued.
+  tasks.schedule('daily', DigestTask, { cron: '@daily' }),
+  // @ts-expect-error A key is missing.
+  tasks.schedule('daily', DigestTask, { cron: '@daily', payload: {} }),
+  // @ts-expect-error The tick is the schedule's.
+  tasks.schedule('daily', DigestTask, { cron: '@daily', payload: { size: 1, tick: 'now' } }),
+  // @ts-expect-error Its parent's payload counts.
+  tasks.schedule('daily', Inherited, { cron: '@daily' }),
+  // @ts-expect-error Each of the kinds needs more.
+  tasks.schedule('daily', Either, { cron: '@daily' }),
+  // @ts-expect-error The kinds do not mix.
+  tasks.schedule('daily', Either, { cron: '@daily', payload: { kind: 'a', b: 'text' } }),
+  // @ts-expect-error A tick carries nothing more.
+  tasks.schedule('daily', Tick, { cron: '@daily', payload: { size: 1 } }),
+  tasks.schedule('daily', Either, { cron: '@daily', payload: { kind: 'b', b: 'text' } }),
+  tasks.schedule('daily', Inherited, { cron: '@daily', priority: 1, payload: { to: 'Ada' } }),
+  // What needs nothing but its tick, or nothing, may have none.
+  tasks.schedule('daily', Ticking, { cron: '@daily' }),
+  tasks.schedule('daily', Ticking, { cron: '@daily', payload: { size: 1 } }),
+  tasks.schedule('daily', Tick, { cron: '@daily' }),
+  tasks.schedule('daily', Careless, { cron: '@daily', payload: { any: ['thing'] } }),
+  tasks.schedule('daily', Anything, { cron: '@daily' }),
+  tasks.schedule('daily', Anything, { cron: '@daily', payload: letter }),
+  tasks.schedule('daily', 'digest', { cron: '@daily' }),
+];
+
+const plainOptions: ScheduleOptions = { cron: '@daily', payload: { anything: 1 } };
+const digestOptions: ScheduleOptions<Digest> = { cron: '@daily', payload: { size: 1 } };
+// @ts-expect-error The payload is part of the options.
+const noOptions: ScheduleOptions<Digest> = { cron: '@daily' };
+export const options = [plainOptions, digestOptions, noOptions];
+
+export const manyAtOnce = (tasks: TaskQueue): Promise<number>[] => [
+  tasks.cancelMany({ state: 'ready' }),
+  tasks.cancelMany({ state: [TaskState.ready, TaskState.running], before: new Date() }),
+  tasks.retryMany({ state: TaskState.failed }),
+  tasks.retryMany({ state: ['failed', 'cancelled'], queue: 'email' }),
+  tasks.removeMany({ state: ['ready', 'done', 'failed', 'cancelled'], name: 'digest' }),
+  tasks.removeMany({}),
+  // @ts-expect-error What has ended cannot be cancelled.
+  tasks.cancelMany({ state: 'done' }),
+  // @ts-expect-error Nor can one of these.
+  tasks.cancelMany({ state: ['ready', 'failed'] }),
+  // @ts-expect-error What is done is not retried.
+  tasks.retryMany({ state: TaskState.done }),
+  // @ts-expect-error What runs is not removed.
+  tasks.removeMany({ state: [TaskState.running] }),
+  // @ts-expect-error There is no such state.
+  tasks.removeMany({ state: 'gone' }),
 ];
