@@ -1,5 +1,6 @@
 import type { ControlStore } from './control-store.js';
 import { type Control, noControl } from './limits.js';
+import { PacedLoop } from './paced-loop.js';
 
 /**
  * How often to look: seldom only while hints arrive and nothing depends on them, as a single one may be lost. Who runs
@@ -14,7 +15,8 @@ const oftenMs = 800;
  */
 export class Controller {
   private control = noControl;
-  private timer: NodeJS.Timeout | undefined;
+  private readonly beats = new PacedLoop(() => this.beat());
+  private lookedAt = 0;
   private looking: Promise<void> | undefined;
   private again = false;
   private stopped = true;
@@ -38,12 +40,14 @@ export class Controller {
   start(): void {
     this.stopped = false;
     this.apply(this.control);
-    this.later();
+    this.lookedAt = performance.now();
+    this.beats.startIn(oftenMs);
   }
 
+  /** Does not wait for a look that is under way: nothing depends on it any more. */
   stop(): void {
     this.stopped = true;
-    clearTimeout(this.timer);
+    void this.beats.stop();
   }
 
   /** A task starts here. */
@@ -83,22 +87,15 @@ export class Controller {
     return this.hinted() && !paused && !this.started && this.running() === 0;
   }
 
-  private later(): void {
-    // The choice is made at each beat: hints may stop arriving in between.
-    let lookedAt = performance.now();
-    const beat = (): void => {
-      this.timer = setTimeout(() => {
-        if (this.stopped) return;
-        const now = performance.now();
-        const due = now - lookedAt >= (this.mayLookSeldom() ? seldomMs : oftenMs) - 1;
-        this.started = false;
-        if (!due) return beat();
-        lookedAt = now;
-        void this.look().then(() => {
-          if (!this.stopped) beat();
-        });
-      }, oftenMs).unref();
-    };
-    beat();
+  /** Whether it is time to look is asked at each beat: hints may stop arriving in between. */
+  private async beat(): Promise<number> {
+    const now = performance.now();
+    const due = now - this.lookedAt >= (this.mayLookSeldom() ? seldomMs : oftenMs) - 1;
+    this.started = false;
+    if (due) {
+      this.lookedAt = now;
+      await this.look();
+    }
+    return oftenMs;
   }
 }

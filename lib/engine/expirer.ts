@@ -1,3 +1,5 @@
+import { jittered } from './jitter.js';
+import { PacedLoop } from './paced-loop.js';
 import type { EngineReporter } from './task-event.js';
 import type { ExpireRequest, TaskStore } from './task-store.js';
 
@@ -9,9 +11,7 @@ const shortestPauseMs = 100;
  * ending. It looks when the next task expires that it knows of, and at its pace for those that it does not.
  */
 export class Expirer {
-  private timer: NodeJS.Timeout | undefined;
-  private underWay: Promise<void> = Promise.resolve();
-  private stopped = true;
+  private readonly loop = new PacedLoop(() => this.expire());
 
   constructor(
     private readonly store: TaskStore,
@@ -22,17 +22,14 @@ export class Expirer {
   ) {}
 
   start(): void {
-    this.stopped = false;
-    this.underWay = this.expire();
+    void this.loop.start();
   }
 
-  async stop(): Promise<void> {
-    this.stopped = true;
-    clearTimeout(this.timer);
-    await this.underWay;
+  stop(): Promise<void> {
+    return this.loop.stop();
   }
 
-  private async expire(): Promise<void> {
+  private async expire(): Promise<number> {
     let restMs = Infinity;
     try {
       const { expired, nextInMs } = await this.store.expire(this.request);
@@ -43,14 +40,6 @@ export class Expirer {
     } catch (error) {
       this.failed('end the tasks that have expired', error);
     }
-    if (this.stopped) return;
-    // Jittered, so that processes do not look in chorus.
-    const paceMs = this.everyMs * (0.75 + Math.random() * 0.5);
-    this.timer = setTimeout(
-      () => {
-        this.underWay = this.expire();
-      },
-      Math.min(paceMs, Math.max(restMs, shortestPauseMs) * (1 + Math.random() * 0.1)),
-    ).unref();
+    return Math.min(jittered(this.everyMs), Math.max(restMs, shortestPauseMs) * (1 + Math.random() * 0.1));
   }
 }

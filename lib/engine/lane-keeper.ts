@@ -1,5 +1,7 @@
 import { GroupCommit } from './group-commit.js';
+import { jittered } from './jitter.js';
 import { type Lane, laneId, laneOf } from './lane.js';
+import { PacedLoop } from './paced-loop.js';
 import type { ClaimedTask } from './task.js';
 import type { TaskStore } from './task-store.js';
 
@@ -14,9 +16,7 @@ const maxBatch = 50;
 export class LaneKeeper {
   private readonly commits: GroupCommit<Lane, void>;
   private readonly waiting = new Set<string>();
-  private timer: NodeJS.Timeout | undefined;
-  private underWay: Promise<void> = Promise.resolve();
-  private stopped = true;
+  private readonly sweeps = new PacedLoop(() => this.sweep());
 
   constructor(
     private readonly store: TaskStore,
@@ -49,30 +49,19 @@ export class LaneKeeper {
   }
 
   start(): void {
-    this.stopped = false;
-    this.schedule();
+    this.sweeps.startIn(jittered(this.sweepEveryMs));
   }
 
   async stop(): Promise<void> {
-    this.stopped = true;
-    clearTimeout(this.timer);
-    await Promise.all([this.underWay, this.commits.idle()]);
+    await Promise.all([this.sweeps.stop(), this.commits.idle()]);
   }
 
-  private schedule(): void {
-    // Spread, so that processes do not sweep in chorus.
-    const inMs = this.sweepEveryMs * (0.75 + Math.random() * 0.5);
-    this.timer = setTimeout(() => {
-      this.underWay = this.sweep();
-    }, inMs).unref();
-  }
-
-  private async sweep(): Promise<void> {
+  private async sweep(): Promise<number> {
     try {
       await this.store.lanes.sweep();
     } catch (error) {
       this.failed('look for concurrency keys that wait for nobody', error);
     }
-    if (!this.stopped) this.schedule();
+    return jittered(this.sweepEveryMs);
   }
 }

@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto';
+import { jittered } from './jitter.js';
+import { PacedLoop } from './paced-loop.js';
 import { finiteKeepMs, type Retention } from './retention.js';
 import type { QueueDefinition } from './task-definition.js';
 import type { EngineReporter } from './task-event.js';
@@ -16,8 +18,7 @@ const hurried = 0.1;
  * of a day, and everybody looks now and then whether it is left undone.
  */
 export class Pruner {
-  private timer: NodeJS.Timeout | undefined;
-  private underWay: Promise<void> = Promise.resolve();
+  private readonly loop = new PacedLoop(() => this.look());
   private readonly stopping = new AbortController();
   private weakened: string | undefined;
 
@@ -31,17 +32,15 @@ export class Pruner {
 
   /** Resolves after the first look. */
   start(): Promise<void> {
-    this.underWay = this.look();
-    return this.underWay;
+    return this.loop.start();
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
     this.stopping.abort();
-    clearTimeout(this.timer);
-    await this.underWay;
+    return this.loop.stop();
   }
 
-  private async look(): Promise<void> {
+  private async look(): Promise<number> {
     let restMs = this.everyMs;
     try {
       const report = await this.store.prune({ ...this.request, signal: this.stopping.signal });
@@ -51,13 +50,7 @@ export class Pruner {
       restMs *= hurried;
       this.failed('remove finished tasks whose time is over', error);
     }
-    if (this.stopping.signal.aborted) return;
-    this.timer = setTimeout(
-      () => {
-        this.underWay = this.look();
-      },
-      restMs * (0.75 + Math.random() * 0.5),
-    ).unref();
+    return jittered(restMs);
   }
 
   private tell({ dropped, deleted, weakened }: PruneReport): void {

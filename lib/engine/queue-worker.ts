@@ -3,6 +3,7 @@ import { AttemptRecorder, attemptRef } from './attempt-recorder.js';
 import { ClaimGate } from './claim-gate.js';
 import { maxTimerMs } from './delay.js';
 import { Execution } from './execution.js';
+import { jittered } from './jitter.js';
 import { Pace } from './pace.js';
 import type { LaneKeeper } from './lane-keeper.js';
 import type { Control } from './limits.js';
@@ -55,6 +56,8 @@ const idleIntervals = 5;
 /** What was claimed ahead and has not started by now goes back: other processes may be idle. */
 const longestWaitAheadMs = 200;
 const suspectsEveryMs = 1_000;
+/** Poll intervals are set by users, and are kept more closely than the paces that the engine sets itself. */
+const pauseSpread = 0.1;
 
 /**
  * Works one queue: claims tasks for its free slots and a few ahead, runs them, hands their settlements on.
@@ -275,7 +278,7 @@ export class QueueWorker {
       } catch (error) {
         this.context.failed(`claim from queue "${this.queue.name}"`, error);
         errorPauseMs = Math.min(Math.max(errorPauseMs * 2, 100), longestErrorPauseMs);
-        if (!this.stopping) await this.signal.sleep(jittered(errorPauseMs));
+        if (!this.stopping) await this.signal.sleep(jittered(errorPauseMs, pauseSpread));
       }
     }
   }
@@ -322,7 +325,7 @@ export class QueueWorker {
   private async sleep(ms: number): Promise<void> {
     if (this.stopping) return;
     this.asleep = true;
-    await this.signal.sleep(jittered(ms));
+    await this.signal.sleep(jittered(ms, pauseSpread));
     this.asleep = false;
   }
 
@@ -529,9 +532,4 @@ function latestStart({ expiresInMs }: ClaimedTask, claimedAt: number): number {
 /** Names one claim of one task. */
 export function claimKey({ id, claimSeq }: Pick<SettledClaim, 'id' | 'claimSeq'>): string {
   return `${id} ${claimSeq}`;
-}
-
-/** Spreads processes that started together: between 90 % and 110 %. */
-function jittered(ms: number): number {
-  return Math.min(ms * (0.9 + Math.random() * 0.2), maxTimerMs);
 }

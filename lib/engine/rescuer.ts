@@ -1,4 +1,6 @@
 import { QuarantinedError } from '../errors/execution.errors.js';
+import { jittered } from './jitter.js';
+import { PacedLoop } from './paced-loop.js';
 import type { EngineReporter } from './task-event.js';
 import type { RescuedTask, RescueRequest, TaskStore } from './task-store.js';
 
@@ -7,9 +9,7 @@ import type { RescuedTask, RescueRequest, TaskStore } from './task-store.js';
  * process is just rescuing, and its pace is jittered so that processes do not call in chorus.
  */
 export class Rescuer {
-  private timer: NodeJS.Timeout | undefined;
-  private underWay: Promise<void> = Promise.resolve();
-  private stopped = true;
+  private readonly loop = new PacedLoop(() => this.rescue());
 
   constructor(
     private readonly store: TaskStore,
@@ -21,17 +21,14 @@ export class Rescuer {
   ) {}
 
   start(): void {
-    this.stopped = false;
-    this.underWay = this.rescue();
+    void this.loop.start();
   }
 
-  async stop(): Promise<void> {
-    this.stopped = true;
-    clearTimeout(this.timer);
-    await this.underWay;
+  stop(): Promise<void> {
+    return this.loop.stop();
   }
 
-  private async rescue(): Promise<void> {
+  private async rescue(): Promise<number> {
     try {
       const rescued = await this.store.rescue(this.request);
       this.tell.answered();
@@ -39,13 +36,7 @@ export class Rescuer {
     } catch (error) {
       this.failed('rescue the tasks of dead workers', error);
     }
-    if (this.stopped) return;
-    this.timer = setTimeout(
-      () => {
-        this.underWay = this.rescue();
-      },
-      this.everyMs * (0.75 + Math.random() * 0.5),
-    ).unref();
+    return jittered(this.everyMs);
   }
 
   private report(task: RescuedTask): void {
