@@ -1,4 +1,5 @@
-import { claimKey, type QueueWorker } from './queue-worker.js';
+import { claimKey } from './held-task.js';
+import type { QueueWorker } from './queue-worker.js';
 import type { Settler } from './settler.js';
 import type { Holding, Lease, TaskStore } from './task-store.js';
 

@@ -1,0 +1,25 @@
+import type { ClaimedTask } from './task.js';
+import type { Lease, SettledClaim } from './task-store.js';
+
+/** A task that this process holds, and the lease that covers it. */
+export interface HeldTask {
+  readonly task: ClaimedTask;
+  readonly lease: Lease;
+  /** Monotonic milliseconds until which it may start; never late, since they count from before its claim was sent. */
+  readonly startBy: number;
+}
+
+/** @param claimedAt Monotonic milliseconds of a moment before its claim was sent. */
+export function heldTask(task: ClaimedTask, lease: Lease, claimedAt: number): HeldTask {
+  return { task, lease, startBy: task.expiresInMs == null ? Infinity : claimedAt + task.expiresInMs };
+}
+
+/** Whether it is held by this claim of it, and not by another. */
+export function isHeldBy({ task }: HeldTask, { id, claimSeq }: SettledClaim): boolean {
+  return task.id === id && task.claimSeq === claimSeq;
+}
+
+/** Names one claim of one task. */
+export function claimKey({ id, claimSeq }: Pick<SettledClaim, 'id' | 'claimSeq'>): string {
+  return `${id} ${claimSeq}`;
+}
