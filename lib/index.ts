@@ -74,8 +74,9 @@ export type {
   WorkerIdentity,
 } from './engine/task-store.js';
 export type { PruneReport, PruneRequest } from './engine/upkeep.js';
+export type { PoolState, WorkerPoolStatus } from './engine/pool-status.js';
+export type { SlotReservation } from './engine/slot-reservation.js';
 export { WorkerPool } from './engine/worker-pool.js';
-export type { PoolState, SlotReservation, WorkerPoolStatus } from './engine/worker-pool.js';
 export {
   BackieError,
   ConcurrencyKeyError,

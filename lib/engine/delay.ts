@@ -7,3 +7,13 @@ export function delay(ms: number): Promise<void> {
     setTimeout(resolve, ms);
   });
 }
+
+/** Waits for the promise, at most `ms` milliseconds. */
+export async function within(ms: number, promise: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, Math.min(ms, maxTimerMs));
+  });
+  await Promise.race([promise, timeout]);
+  clearTimeout(timer);
+}

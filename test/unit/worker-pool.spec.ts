@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CurrentTask } from '../../lib/engine/current-task.js';
+import type { WorkerPoolOptions } from '../../lib/engine/pool-options.js';
 import type { TaskDefinition, TaskHandler } from '../../lib/engine/task-definition.js';
 import type { Lease } from '../../lib/engine/task-store.js';
-import { WorkerPool, type WorkerPoolOptions } from '../../lib/engine/worker-pool.js';
+import { WorkerPool } from '../../lib/engine/worker-pool.js';
 import { LeaseLostError, ShutdownError } from '../../lib/errors/execution.errors.js';
 import { MemoryTaskStore } from '../../lib/memory/memory-task-store.js';
 import {
