@@ -1,9 +1,7 @@
 import { backgroundTaskOf } from './decorators/background-task.decorator.js';
-import { GroupCommit } from './engine/group-commit.js';
-import { delay } from './engine/delay.js';
 import { isInstance } from './engine/is-instance.js';
 import { BackieError } from './errors/backie.error.js';
-import { type ClaimedTask, type Enqueued, type NewTask, type Stored, type Task, TaskState } from './engine/task.js';
+import { type Enqueued, type Task, TaskState } from './engine/task.js';
 import { keepMs, type Retention } from './engine/retention.js';
 import type { LimitChanges, QueueLimits } from './engine/limits.js';
 import type { PageRequest, TaskCounts, TaskFilter, TaskPage, TaskStore } from './engine/task-store.js';
@@ -20,6 +18,7 @@ import { checkFilter, checkPage } from './options/check-filter.js';
 import { defaultInstance } from './options/instance.js';
 import type { ResolvedOptions } from './options/resolve-options.js';
 import { TaskBulk } from './task-bulk.js';
+import { TaskEnqueuer } from './task-enqueuer.js';
 import type { TaskEvents } from './task-events.js';
 import { TaskControls } from './task-controls.js';
 import { prepareTasks, type TaskTarget } from './task-preparation.js';
@@ -36,25 +35,10 @@ export type EnqueueArguments<Payload, Options> = unknown extends Payload
     ? [payload?: Payload, options?: Options]
     : [payload: Payload, options?: Options];
 
-/** A task to be stored, and who waits for it. */
-interface Storing {
-  readonly task: NewTask;
-  resolve(stored: Stored): void;
-  reject(error: unknown): void;
-}
-
-/** How often an enqueue whose reply was lost is repeated; its id makes that harmless. */
-const enqueueTries = 4;
-
 /** Enqueues tasks, and looks after those that are there. */
 export class TaskQueue {
-  /** Calls outside transactions that come at the same time share one statement. */
-  private readonly commits: GroupCommit<Storing, Stored>;
-  /** Apart, since a unique key may have to wait for a transaction of somebody else's. */
-  private readonly uniqueCommits: GroupCommit<Storing, Stored>;
+  private readonly enqueuer: TaskEnqueuer;
   private readonly controls: TaskControls;
-  /** One statement after the other, since the order of tasks with a concurrency key is that of the calls. */
-  private readonly keyedCommits: GroupCommit<Storing, Stored>;
   private readonly keys: TaskKeys;
   private readonly bulk: TaskBulk;
 
@@ -67,24 +51,10 @@ export class TaskQueue {
     private readonly schedulesOf: TaskSchedules,
     private readonly results: TaskResults,
   ) {
+    this.enqueuer = new TaskEnqueuer(store, pool, events);
     this.controls = new TaskControls(store);
-    this.bulk = new TaskBulk(store, events, (name) => keepMs(this.retentionOf(name), TaskState.cancelled));
-    const send = (calls: readonly Storing[]) => {
-      const tasks = calls.map(({ task }) => task);
-      return this.repeated((again) => this.store.enqueue(tasks, undefined, again));
-    };
-    const sharing = {
-      maxBatch: 1_000,
-      maxUnderWay: 2,
-      // A database that is away is nobody's fault, and its halves would be sent as if never sent before.
-      divisible: (error: unknown) => !(error instanceof StoreUnavailableError),
-      resolve: (call: Storing, stored: Stored) => call.resolve(stored),
-      reject: (call: Storing, error: unknown) => call.reject(error),
-    };
-    this.commits = new GroupCommit(send, sharing);
-    this.keyedCommits = new GroupCommit(send, { ...sharing, maxUnderWay: 1 });
     this.keys = new TaskKeys(store);
-    this.uniqueCommits = new GroupCommit(send, { ...sharing, maxBatch: 1, maxUnderWay: Infinity });
+    this.bulk = new TaskBulk(store, events, (name) => keepMs(this.retentionOf(name), TaskState.cancelled));
   }
 
   /** The same for a task by its name; its payload's type is not known then. */
@@ -118,10 +88,7 @@ export class TaskQueue {
     const [prepared] = await prepareTasks(this.target(task), [payload], options, this.options.maxPayloadBytes);
     if (!prepared) throw new Error('One payload gives one task.');
     const scope: unknown = options.manager ?? this.store.ambientScope();
-    if (scope === undefined) return this.enqueueAlone(prepared);
-    const results = await this.store.enqueue([prepared], scope);
-    this.store.afterCommit(scope, () => this.announce([prepared], results));
-    return publicResult(results[0]);
+    return this.enqueuer.enqueue(prepared, scope);
   }
 
   /** The same for a task by its name. */
@@ -145,12 +112,7 @@ export class TaskQueue {
     checkEnqueueOptions('enqueueMany', options);
     const prepared = await prepareTasks(this.target(task), payloads, options, this.options.maxPayloadBytes);
     const scope: unknown = options.manager ?? this.store.ambientScope();
-    const results =
-      scope === undefined
-        ? await this.repeated((again) => this.store.enqueue(prepared, undefined, again))
-        : await this.store.enqueue(prepared, scope);
-    this.store.afterCommit(scope, () => this.announce(prepared, results));
-    return results.map(publicResult);
+    return this.enqueuer.enqueueMany(prepared, scope);
   }
 
   /** The task with this id, live or finished and kept; null when there is none. */
@@ -437,7 +399,7 @@ export class TaskQueue {
    */
   async runNow(name: string): Promise<Enqueued> {
     const task = await this.asking('run a schedule', () => this.schedulesOf.extra(name));
-    return this.enqueueAlone(task);
+    return this.enqueuer.enqueue(task, undefined);
   }
 
   private target(task: unknown): TaskTarget {
@@ -456,31 +418,6 @@ export class TaskQueue {
     return { ...metadata, known: true, priority: this.options.task.priority };
   }
 
-  /** An idle worker of this process gets the task handed over: it runs at the commit, without a claim of its own. */
-  private async enqueueAlone(task: NewTask): Promise<Enqueued> {
-    const due = 'inMs' in task.due && task.due.inMs === 0;
-    const plain = task.uniqueKey === null && task.lane == null;
-    // A unique one may have to wait for a transaction of somebody else's, and one with a concurrency key for others of it.
-    const slot = due && plain && task.rateKey === undefined ? this.pool.reserve(task.queue, task.name) : undefined;
-    try {
-      const other = task.uniqueKey === null ? this.keyedCommits : this.uniqueCommits;
-      const commits = plain ? this.commits : other;
-      const storing = new Promise<Stored>((resolve, reject) => {
-        commits.submit({ task: slot ? { ...task, handTo: slot.workerId } : task, resolve, reject });
-      });
-      // While the statement is under way there is time for what the handler will need.
-      const payload: unknown = slot && JSON.parse(task.payload);
-      const stored = await storing;
-      this.announce([task], [stored]);
-      if (stored.handedAt === undefined) slot?.decline(false);
-      else slot?.accept(firstClaim(task, payload, stored.handedAt));
-      return publicResult(stored);
-    } catch (error) {
-      slot?.decline(true);
-      throw error;
-    }
-  }
-
   /** What the driver says of a database that does not answer becomes an error of ours. */
   private async asking<Result>(doing: string, ask: () => Promise<Result>): Promise<Result> {
     try {
@@ -492,67 +429,9 @@ export class TaskQueue {
     }
   }
 
-  /** A reply that was lost leaves open whether the commit happened; the ids make asking again harmless. */
-  private async repeated<Result>(send: (again: boolean) => Promise<Result>): Promise<Result> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await send(tries > 1);
-      } catch (error) {
-        if (!this.store.isTransient(error)) throw error;
-        if (tries >= enqueueTries) throw new StoreUnavailableError('enqueue a task', error);
-        await delay(100 * 2 ** tries);
-      }
-    }
-  }
-
-  private announce(tasks: readonly NewTask[], results: readonly Stored[]): void {
-    const observed = this.events.observed('enqueued');
-    // Those of one call are mostly on one queue, and due at one time: workers need not be told of each.
-    let told: NewTask | undefined;
-    tasks.forEach((task, index) => {
-      const { name, queue, due } = task;
-      const { id, duplicate, replaced, handedAt } = results[index] ?? {};
-      if (id === undefined || duplicate === undefined) return;
-      if (observed) this.events.emit('enqueued', { id, name, queue, duplicate, ...(replaced && { replaced }) });
-      // With a concurrency key it waits for its admission, of which the store tells.
-      if ((duplicate && !replaced) || handedAt !== undefined || task.lane != null) return;
-      if (told?.queue === queue && told.due === due) return;
-      told = task;
-      this.pool.wake(queue, 'inMs' in due ? due.inMs : due.at.getTime() - Date.now());
-    });
-  }
-
   private retentionOf(queue: string): Retention {
     return this.options.queues.find(({ name }) => name === queue)?.retention ?? this.options.retention;
   }
-}
-
-/** A task as its first claim gave it, for one that was stored as claimed. */
-function firstClaim(task: NewTask, payload: unknown, handedAt: number): ClaimedTask {
-  const { id, name, queue, priority, maxRetries, timeoutMs, expiresInMs = null } = task;
-  return {
-    attempt: 1,
-    retries: 0,
-    crashes: 0,
-    claimSeq: 1,
-    id,
-    name,
-    queue,
-    priority,
-    maxRetries,
-    timeoutMs,
-    payload,
-    createdAt: handedAt,
-    scheduledAt: handedAt,
-    expiresInMs,
-    lane: null,
-  };
-}
-
-/** What the caller sees: how the store went about it is not its business. */
-function publicResult(stored: Stored | undefined): Enqueued {
-  if (!stored) throw new Error('The store gives one result a task.');
-  return { id: stored.id, duplicate: stored.duplicate, ...(stored.replaced && { replaced: true }) };
 }
 
 function nameOf(task: unknown): string {
