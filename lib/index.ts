@@ -50,30 +50,19 @@ export type {
   TransactionSource,
   TransactionTerms,
 } from './engine/task-transaction.js';
+export type { ClaimRequest, Holding, SettledClaim } from './engine/claim.js';
+export type { Lease, LeaseEvents, LeaseTerms, WorkerIdentity } from './engine/lease.js';
+export type { AttemptReport, Settlement } from './engine/settlement.js';
+export type { Listening, StoreHint } from './engine/store-hint.js';
 export type {
-  AttemptReport,
   CancelOutcome,
-  ClaimRequest,
-  ExpireRequest,
-  Expiry,
-  Holding,
-  Lease,
-  LeaseEvents,
-  LeaseTerms,
-  Listening,
   PageRequest,
-  RescuedTask,
-  RescueRequest,
-  SettledClaim,
-  Settlement,
-  StoreHint,
   TaskCounts,
   TaskFilter,
   TaskOutcome,
   TaskPage,
-  WorkerIdentity,
-} from './engine/task-store.js';
-export type { PruneReport, PruneRequest } from './engine/upkeep.js';
+} from './engine/task-lookup.js';
+export type { ExpireRequest, Expiry, PruneReport, PruneRequest, RescuedTask, RescueRequest } from './engine/upkeep.js';
 export type { PoolState, WorkerPoolStatus } from './engine/pool-status.js';
 export type { SlotReservation } from './engine/slot-reservation.js';
 export { WorkerPool } from './engine/worker-pool.js';

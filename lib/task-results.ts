@@ -1,7 +1,8 @@
 import { type BackgroundTaskMetadata } from './decorators/background-task.decorator.js';
 import { OutcomeWatch } from './engine/outcome-watch.js';
 import { keepMs } from './engine/retention.js';
-import type { TaskOutcome, TaskStore } from './engine/task-store.js';
+import type { TaskOutcome } from './engine/task-lookup.js';
+import type { TaskStore } from './engine/task-store.js';
 import { InvalidOptionsError } from './errors/configuration.errors.js';
 import { TaskCancelledError } from './errors/execution.errors.js';
 import { ResultNotKeptError, ResultTimeoutError, TaskFailedError, TaskNotFoundError } from './errors/result.errors.js';

@@ -1,11 +1,19 @@
 import { TransactionFailedError } from '../errors/transaction.errors.js';
 import type { Execution } from './execution.js';
-import { type OpenOutcome, type Outcome, settle, type SettlementRules, withResult } from './settlement.js';
+import type { Lease } from './lease.js';
+import {
+  type OpenOutcome,
+  type Outcome,
+  settle,
+  type Settlement,
+  type SettlementRules,
+  stateAfter,
+  withResult,
+} from './settlement.js';
 import type { Settler, Settling, Verdict } from './settler.js';
 import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { AttemptRef, EngineReporter } from './task-event.js';
-import { type Lease, type Settlement, stateAfter } from './task-store.js';
 
 /** Has the outcome of each attempt of one queue decided, written, and only then told. */
 export class AttemptRecorder {

@@ -1,7 +1,8 @@
-import { claimKey } from './held-task.js';
+import { claimKey, type Holding } from './claim.js';
+import type { Lease } from './lease.js';
 import type { QueueWorker } from './queue-worker.js';
 import type { Settler } from './settler.js';
-import type { Holding, Lease, TaskStore } from './task-store.js';
+import type { TaskStore } from './task-store.js';
 
 /** How long after a failure without an answer the server may still carry it out, in milliseconds, generously. */
 const afterFailureMs = 120_000;

@@ -1,5 +1,5 @@
 import type { TaskState } from './task.js';
-import type { CancelOutcome } from './task-store.js';
+import type { CancelOutcome } from './task-lookup.js';
 
 /** Which tasks a bulk call is about; what is left out holds of any. */
 export interface PickFilter {

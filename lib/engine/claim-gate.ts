@@ -1,6 +1,7 @@
+import type { ClaimRequest } from './claim.js';
 import type { Control, LimitedClaim } from './limits.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
-import type { ClaimRequest, TaskStore } from './task-store.js';
+import type { TaskStore } from './task-store.js';
 
 /** How often to look on a queue without limits for tasks that have one of their own: they are at home elsewhere. */
 const straysEveryMs = 1_000;

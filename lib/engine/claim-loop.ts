@@ -1,11 +1,12 @@
+import type { ClaimRequest } from './claim.js';
 import type { ClaimGate } from './claim-gate.js';
 import { jittered } from './jitter.js';
+import type { Lease } from './lease.js';
 import { LimitAlarm } from './limit-alarm.js';
 import type { Pace } from './pace.js';
 import type { QueueWorkerContext } from './queue-worker-context.js';
 import type { ClaimedTask } from './task.js';
 import type { QueueDefinition } from './task-definition.js';
-import type { ClaimRequest, Lease } from './task-store.js';
 import { WakeSignal } from './wake-signal.js';
 
 /** The worker that runs what a loop claims. */

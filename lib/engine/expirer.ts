@@ -1,7 +1,8 @@
 import { jittered } from './jitter.js';
 import { PacedLoop } from './paced-loop.js';
 import type { EngineReporter } from './task-event.js';
-import type { ExpireRequest, TaskStore } from './task-store.js';
+import type { TaskStore } from './task-store.js';
+import type { ExpireRequest } from './upkeep.js';
 
 /** Somebody who looks at every expiry of a crowd would do nothing else. */
 const shortestPauseMs = 100;

@@ -1,5 +1,6 @@
+import type { SettledClaim } from './claim.js';
+import type { Lease } from './lease.js';
 import type { ClaimedTask } from './task.js';
-import type { Lease, SettledClaim } from './task-store.js';
 
 /** A task that this process holds, and the lease that covers it. */
 export interface HeldTask {
@@ -17,9 +18,4 @@ export function heldTask(task: ClaimedTask, lease: Lease, claimedAt: number): He
 /** Whether it is held by this claim of it, and not by another. */
 export function isHeldBy({ task }: HeldTask, { id, claimSeq }: SettledClaim): boolean {
   return task.id === id && task.claimSeq === claimSeq;
-}
-
-/** Names one claim of one task. */
-export function claimKey({ id, claimSeq }: Pick<SettledClaim, 'id' | 'claimSeq'>): string {
-  return `${id} ${claimSeq}`;
 }

@@ -1,5 +1,6 @@
 import { delay } from './delay.js';
-import type { Lease, LeaseTerms, TaskStore, WorkerIdentity } from './task-store.js';
+import type { Lease, LeaseTerms, WorkerIdentity } from './lease.js';
+import type { TaskStore } from './task-store.js';
 
 const longestPauseMs = 5_000;
 

@@ -1,4 +1,4 @@
-import type { Lease } from './task-store.js';
+import type { Lease } from './lease.js';
 
 /** Has the lease outlive the longest attempt even if the event loop is blocked, but not a loop that never returns. */
 export class LeaseSustainer {

@@ -1,5 +1,7 @@
 import { StoreClosedError } from '../errors/store.errors.js';
-import type { Listening, StoreHint, TaskOutcome, TaskStore } from './task-store.js';
+import type { Listening, StoreHint } from './store-hint.js';
+import type { TaskOutcome } from './task-lookup.js';
+import type { TaskStore } from './task-store.js';
 
 /** Who waits for the end of a task. */
 export interface OutcomeWatcher {

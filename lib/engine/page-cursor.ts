@@ -1,5 +1,5 @@
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
-import type { PageRequest } from './task-store.js';
+import type { PageRequest } from './task-lookup.js';
 
 const maxLimit = 1_000;
 const cursor = /^after:([0-9a-f-]{36})$/;

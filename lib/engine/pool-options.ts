@@ -1,6 +1,6 @@
+import type { LeaseTerms } from './lease.js';
 import type { Retention } from './retention.js';
 import type { QueueDefinition } from './task-definition.js';
-import type { LeaseTerms } from './task-store.js';
 
 /** What a worker pool is told; every option has its value. */
 export interface WorkerPoolOptions extends LeaseTerms {

@@ -5,6 +5,7 @@ import { declarationsOf } from './declarations.js';
 import { within } from './delay.js';
 import type { Execution } from './execution.js';
 import type { Grace } from './grace.js';
+import type { Lease, WorkerIdentity } from './lease.js';
 import { LeaseHolder } from './lease-holder.js';
 import { LeaseSustainer } from './lease-sustainer.js';
 import { LoopWatch, tickMs } from './loop-watch.js';
@@ -15,10 +16,11 @@ import { QueueWorker } from './queue-worker.js';
 import { Scheduler, type Scheduling } from './scheduler.js';
 import { Settler } from './settler.js';
 import type { SlotReservation } from './slot-reservation.js';
+import type { Listening, StoreHint } from './store-hint.js';
 import { Suspects } from './suspects.js';
 import type { TaskDefinition } from './task-definition.js';
 import type { EngineReporter } from './task-event.js';
-import type { Lease, Listening, StoreHint, TaskStore, WorkerIdentity } from './task-store.js';
+import type { TaskStore } from './task-store.js';
 import type { Troubles } from './troubles.js';
 
 /** A wish to cancel whose hint was lost is found within a second: this, and the time of the look itself. */

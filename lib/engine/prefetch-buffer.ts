@@ -1,7 +1,8 @@
 import type { AttemptRecorder } from './attempt-recorder.js';
-import { claimKey, type HeldTask, isHeldBy } from './held-task.js';
+import { claimKey, type SettledClaim } from './claim.js';
+import { type HeldTask, isHeldBy } from './held-task.js';
+import type { Lease } from './lease.js';
 import type { Pace } from './pace.js';
-import type { Lease, SettledClaim } from './task-store.js';
 
 /** What was claimed ahead and has not started by now goes back: other processes may be idle. */
 const longestWaitMs = 200;

@@ -1,9 +1,10 @@
 import type { Execution } from './execution.js';
 import type { LaneKeeper } from './lane-keeper.js';
+import type { Lease } from './lease.js';
 import type { Settler } from './settler.js';
 import type { Suspects } from './suspects.js';
 import type { EngineReporter } from './task-event.js';
-import type { Lease, TaskStore } from './task-store.js';
+import type { TaskStore } from './task-store.js';
 
 /** What a queue's worker needs of the pool around it. */
 export interface QueueWorkerContext {

@@ -1,7 +1,9 @@
 import { AttemptRecorder, attemptRef } from './attempt-recorder.js';
+import { claimKey, type SettledClaim } from './claim.js';
 import { ClaimGate } from './claim-gate.js';
 import { ClaimLoop } from './claim-loop.js';
-import { claimKey, heldTask, type HeldTask } from './held-task.js';
+import { heldTask, type HeldTask } from './held-task.js';
+import type { Lease } from './lease.js';
 import type { Control } from './limits.js';
 import { Pace } from './pace.js';
 import { PrefetchBuffer } from './prefetch-buffer.js';
@@ -9,7 +11,6 @@ import type { QueueWorkerContext } from './queue-worker-context.js';
 import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import { TaskExecutor } from './task-executor.js';
-import type { Lease, SettledClaim } from './task-store.js';
 
 /** Works one queue: has tasks claimed for its free slots and a few ahead, runs them, hands their settlements on. */
 export class QueueWorker {

@@ -2,7 +2,8 @@ import { QuarantinedError } from '../errors/execution.errors.js';
 import { jittered } from './jitter.js';
 import { PacedLoop } from './paced-loop.js';
 import type { EngineReporter } from './task-event.js';
-import type { RescuedTask, RescueRequest, TaskStore } from './task-store.js';
+import type { TaskStore } from './task-store.js';
+import type { RescuedTask, RescueRequest } from './upkeep.js';
 
 /**
  * Gives the tasks of dead workers back, in every process and without a leader: the statement skips what another

@@ -1,11 +1,43 @@
 import { UnrecoverableTaskError } from '../errors/execution.errors.js';
 import { type Backoff, backoffMs } from './backoff.js';
+import type { SettledClaim } from './claim.js';
 import { isInstance } from './is-instance.js';
 import { encodeResult } from './payload.js';
 import { keepMs, resultStaysMs, type Retention } from './retention.js';
 import { storedError } from './stored-error.js';
-import type { AttemptOutcome, ClaimedTask, TaskState } from './task.js';
-import type { AttemptReport, Settlement } from './task-store.js';
+import type { AttemptOutcome, ClaimedTask, FinishedState, TaskAttempt, TaskState } from './task.js';
+
+/** How a claimed task goes on. Each names the claim that it ends, so that a stale one changes nothing. */
+export type Settlement = SettledClaim &
+  (
+    | {
+        readonly kind: 'finish';
+        readonly state: FinishedState;
+        /** For how many milliseconds the finished task stays: null when it does not, Infinity for ever. */
+        readonly keepMs: number | null;
+        readonly attempt: AttemptReport | null;
+        /** JSON text of what the handler returned, for a done task that stays. */
+        readonly result?: string;
+        /** The queue under which a failed task stays, in place of its own. */
+        readonly deadLetter?: string;
+      }
+    | { readonly kind: 'retry'; readonly delayMs: number; readonly attempt: AttemptReport }
+    /** Back to its queue for later: the attempt counts, but uses up no retry. */
+    | { readonly kind: 'snooze'; readonly delayMs: number; readonly attempt: AttemptReport }
+    /** Back to its queue, as if this claim had never been: no attempt and no retry is used up. */
+    | { readonly kind: 'release' }
+  );
+
+/**
+ * What a worker reports of an attempt; the store adds the worker and the times. Of one that is done nothing is reported:
+ * the task itself tells all of it.
+ */
+export type AttemptReport = Pick<TaskAttempt, 'number' | 'outcome' | 'error'>;
+
+/** The state that a settlement asks for. */
+export function stateAfter(settlement: Settlement): TaskState {
+  return settlement.kind === 'finish' ? settlement.state : 'ready';
+}
 
 /** How an attempt ended. */
 export type Outcome =

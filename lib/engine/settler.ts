@@ -1,7 +1,9 @@
-import { GroupCommit } from './group-commit.js';
 import { delay } from './delay.js';
+import { GroupCommit } from './group-commit.js';
+import type { Lease } from './lease.js';
+import { type Settlement, stateAfter } from './settlement.js';
 import type { TaskState } from './task.js';
-import { type Lease, type Settlement, stateAfter, type TaskStore } from './task-store.js';
+import type { TaskStore } from './task-store.js';
 
 /**
  * The state that a task was written to be in, or that the settlement came too late: another claim holds the task, or

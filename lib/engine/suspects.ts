@@ -1,4 +1,4 @@
-import type { ClaimRequest } from './task-store.js';
+import type { ClaimRequest } from './claim.js';
 import type { ClaimedTask } from './task.js';
 
 /**

@@ -1,13 +1,14 @@
 import { TransactionsUnsupportedError } from '../errors/transaction.errors.js';
 import { type AttemptRecorder, attemptRef } from './attempt-recorder.js';
+import { claimKey, type SettledClaim } from './claim.js';
 import { Execution } from './execution.js';
-import { claimKey, type HeldTask, isHeldBy } from './held-task.js';
+import { type HeldTask, isHeldBy } from './held-task.js';
+import type { Lease } from './lease.js';
 import type { Pace } from './pace.js';
 import type { QueueWorkerContext } from './queue-worker-context.js';
 import type { Outcome } from './settlement.js';
 import type { ClaimedTask } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
-import type { Lease, SettledClaim } from './task-store.js';
 import type { TransactionTerms } from './task-transaction.js';
 import { TransactionalAttempt } from './transactional-attempt.js';
 

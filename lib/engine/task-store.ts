@@ -1,227 +1,24 @@
-import type { ControlStore } from './control-store.js';
-import type { LimitedClaim } from './limits.js';
-import type { LaneStore } from './lane-store.js';
 import type { BulkStore } from './bulk-store.js';
+import type { ClaimRequest, Holding } from './claim.js';
+import type { ControlStore } from './control-store.js';
+import type { LaneStore } from './lane-store.js';
+import type { Lease, LeaseEvents, LeaseTerms, WorkerIdentity } from './lease.js';
+import type { LimitedClaim } from './limits.js';
 import type { ScheduleStore } from './schedule-store.js';
-import type { TaskRef } from './task-event.js';
+import type { Settlement } from './settlement.js';
+import type { Listening, StoreHint } from './store-hint.js';
+import type { ClaimedTask, NewTask, Stored, Task, TaskState } from './task.js';
+import type { CancelOutcome, PageRequest, TaskCounts, TaskFilter, TaskOutcome, TaskPage } from './task-lookup.js';
 import type { TransactionSource } from './task-transaction.js';
-import type { PruneReport, PruneRequest } from './upkeep.js';
-import type {
-  ClaimedTask,
-  FinishedState,
-  NewTask,
-  Stored,
-  StoredError,
-  Task,
-  TaskAttempt,
-  TaskReason,
-  TaskState,
-} from './task.js';
+import type { ExpireRequest, Expiry, PruneReport, PruneRequest, RescuedTask, RescueRequest } from './upkeep.js';
 
-/** How a claimed task goes on. Each names the claim that it ends, so that a stale one changes nothing. */
-export type Settlement = SettledClaim &
-  (
-    | {
-        readonly kind: 'finish';
-        readonly state: FinishedState;
-        /** For how many milliseconds the finished task stays: null when it does not, Infinity for ever. */
-        readonly keepMs: number | null;
-        readonly attempt: AttemptReport | null;
-        /** JSON text of what the handler returned, for a done task that stays. */
-        readonly result?: string;
-        /** The queue under which a failed task stays, in place of its own. */
-        readonly deadLetter?: string;
-      }
-    | { readonly kind: 'retry'; readonly delayMs: number; readonly attempt: AttemptReport }
-    /** Back to its queue for later: the attempt counts, but uses up no retry. */
-    | { readonly kind: 'snooze'; readonly delayMs: number; readonly attempt: AttemptReport }
-    /** Back to its queue, as if this claim had never been: no attempt and no retry is used up. */
-    | { readonly kind: 'release' }
-  );
-
-/** The state that a settlement asks for. */
-export function stateAfter(settlement: Settlement): TaskState {
-  return settlement.kind === 'finish' ? settlement.state : 'ready';
-}
-
-export interface SettledClaim {
-  readonly id: string;
-  readonly queue: string;
-  readonly claimSeq: number;
-}
-
-/**
- * What a worker reports of an attempt; the store adds the worker and the times. Of one that is done nothing is reported:
- * the task itself tells all of it.
- */
-export type AttemptReport = Pick<TaskAttempt, 'number' | 'outcome' | 'error'>;
-
-export interface ClaimRequest {
-  readonly workerId: string;
-  readonly queue: string;
-  /** The task names that this process has handlers for; all others are left alone. */
-  readonly names: readonly string[];
-  /** At least 1. */
-  readonly limit: number;
-  /**
-   * How many of them start at once; the rest is claimed ahead, and no crash of this worker counts against it.
-   * @default limit
-   */
-  readonly startNow?: number;
-  /**
-   * Tasks that so many workers or more have died with are suspects: at most one is taken, before all others, or none.
-   * @default suspects are taken like any other
-   */
-  readonly suspects?: { readonly crashes: number; readonly takeOne: boolean };
-}
-
-/** A task that a worker holds according to the store. */
-export interface Holding extends SettledClaim {
-  /** Whether somebody wants it cancelled. */
-  readonly cancelRequested: boolean;
-}
-
-/** A subscription to hints. */
-export interface Listening {
-  /** Whether hints arrive at the moment, as far as is known. */
-  readonly live: boolean;
-  stop(): Promise<void>;
-}
-
-/** One process that works, as it registers itself. */
-export interface WorkerIdentity {
-  /** UUIDv7. A worker whose lease was lost comes back under a new one. */
-  readonly id: string;
-  readonly host: string;
-  readonly pid: number;
-  readonly version: string;
-  readonly queues: readonly string[];
-}
-
-/** How long a lease lasts and how often it is renewed, in milliseconds. */
-export interface LeaseTerms {
-  readonly leaseMs: number;
-  readonly heartbeatMs: number;
-}
-
-export interface LeaseEvents {
-  /** The lease is gone: the database has given it away, or it could not be renewed in time. Called at most once. */
-  lost(): void;
-  /** A renewal failed and will be tried again. */
-  renewalFailed(error: unknown): void;
-  /** The lease is kept, but with less protection than usual, for this reason. */
-  weakened?(reason: string): void;
-}
-
-/** The lease that covers all tasks of one worker. */
-export interface Lease {
-  readonly workerId: string;
-  /** Gives it up: somebody knows for sure that the database has given it away. Calls `lost` unless it is over. */
-  lose(): void;
-  /** Milliseconds by the process's monotonic clock that are left of the lease as far as this process knows. */
-  remainingMs(): number;
-  /**
-   * Renew even while the event loop is blocked, but only until `withinMs` from now: a process whose loop never comes
-   * back must not hold its tasks for ever.
-   */
-  sustain(withinMs: number): void;
-  /** Ends the lease: the worker holds nothing any more. */
-  end(): Promise<void>;
-}
-
-export interface RescueRequest {
-  /** Wait this long after the server's own start: a worker may be alive that could not renew while it was down. */
-  readonly leaseMs: number;
-  /** A task that was held by this many workers when they died fails as quarantined. */
-  readonly maxCrashes: number;
-  /** For how many milliseconds failed tasks stay, by queue, as `keepMs` of a settlement. */
-  readonly keepFailedMs: ReadonlyMap<string, number | null>;
-  /** The same, of all other queues. @default Infinity */
-  readonly keepOthersMs?: number | null;
-  /** Task name → queue under which those that fail stay, for ever. */
-  readonly deadLetters?: Readonly<Record<string, string>>;
-}
-
-export interface RescuedTask {
-  readonly id: string;
-  readonly name: string;
-  readonly queue: string;
-  readonly attempt: number;
-  readonly crashes: number;
-  /** True: it has failed for good. */
-  readonly quarantined: boolean;
-}
-
-export interface ExpireRequest {
-  /** For how many milliseconds cancelled tasks stay, by queue, as `keepMs` of a settlement. */
-  readonly keepCancelledMs: ReadonlyMap<string, number | null>;
-  /** The same, of all other queues. @default Infinity */
-  readonly keepOthersMs?: number | null;
-}
-
-export interface Expiry {
-  readonly expired: readonly TaskRef[];
-  /** Milliseconds until the next task expires that waits now, or null: none will. */
-  readonly nextInMs: number | null;
-}
-
-/** What a store tells its listeners. A hint, never needed: it may be lost, doubled or late. */
-export type StoreHint =
-  /** Something is due on this queue in so many milliseconds; without a queue: on any, after a new connection. */
-  | { readonly kind: 'wake'; readonly queue?: string; readonly inMs?: number }
-  /** Somebody wants this running task cancelled; `holdings` tells whether that is so, and in which claim. */
-  | { readonly kind: 'cancel'; readonly id: string }
-  /** A task that somebody awaits has ended. */
-  | { readonly kind: 'ended'; readonly id: string }
-  /** A schedule was made, changed or resumed. */
-  | { readonly kind: 'schedule' }
-  /** Limits or pauses have changed. */
-  | { readonly kind: 'control' }
-  /** A worker was taken for dead, and its tasks were given away. */
-  | { readonly kind: 'buried'; readonly workerId: string }
-  /** No hints will come, for this reason; polling has to do. */
-  | { readonly kind: 'deaf'; readonly reason: string };
-
-export interface TaskFilter {
-  readonly queue?: string;
-  readonly name?: string;
-  readonly state?: TaskState | readonly TaskState[];
-  readonly uniqueKey?: string;
-}
-
-export interface PageRequest {
-  /** How many at most, 1 to 1,000. @default 100 */
-  readonly limit?: number;
-  /** The `next` of the page before. */
-  readonly after?: string | undefined;
-  /** By time of enqueueing. @default 'newestFirst' */
-  readonly order?: 'newestFirst' | 'oldestFirst';
-}
-
-export interface TaskPage {
-  readonly tasks: readonly Task[];
-  /** Pass it as `after` to get the next page; null on the last one. */
-  readonly next: string | null;
-}
-
-/** Where an awaited task stands. */
-export interface TaskOutcome {
-  readonly name: string;
-  /** The queue that it is or was worked on. */
-  readonly queue: string;
-  readonly state: TaskState;
-  /** What a done task's handler returned, as JSON brings it back. */
-  readonly result?: unknown;
-  /** Of the latest attempt, if it had one. */
-  readonly error?: StoredError;
-  /** Why it ended, where its state does not say so. */
-  readonly reason?: TaskReason;
-}
-
-export type TaskCounts = Readonly<Record<TaskState, number>>;
-
-/** What became of a wish to cancel. */
-export type CancelOutcome = 'cancelled' | 'requested' | 'notLive';
+// The terms of the contract, for whoever implements it.
+export type { ClaimRequest, Holding, SettledClaim } from './claim.js';
+export type { Lease, LeaseEvents, LeaseTerms, WorkerIdentity } from './lease.js';
+export type { AttemptReport, Settlement } from './settlement.js';
+export type { Listening, StoreHint } from './store-hint.js';
+export type { CancelOutcome, PageRequest, TaskCounts, TaskFilter, TaskOutcome, TaskPage } from './task-lookup.js';
+export type { ExpireRequest, Expiry, RescuedTask, RescueRequest } from './upkeep.js';
 
 /**
  * The storage contract. One contract suite runs against every implementation: read it to learn what each method must

@@ -1,5 +1,5 @@
+import type { Settlement } from './settlement.js';
 import type { ClaimedTask, TaskState } from './task.js';
-import type { Settlement } from './task-store.js';
 
 /** PostgreSQL's isolation levels. */
 export const IsolationLevel = {

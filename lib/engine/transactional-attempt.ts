@@ -1,8 +1,7 @@
 import type { CurrentTask } from './current-task.js';
 import type { Execution } from './execution.js';
-import type { Outcome } from './settlement.js';
+import type { Outcome, Settlement } from './settlement.js';
 import type { TaskHandler } from './task-definition.js';
-import type { Settlement } from './task-store.js';
 import type { TaskTransaction } from './task-transaction.js';
 
 /** An outcome that goes well with the writes of the handler. */

@@ -1,5 +1,5 @@
 import type { TaskState } from '../engine/task.js';
-import type { TaskFilter } from '../engine/task-store.js';
+import type { TaskFilter } from '../engine/task-lookup.js';
 
 /**
  * Which tasks `TaskQueue.cancelMany`, `retryMany` and `removeMany` are about: `{}` for all. `State` are those that the call
