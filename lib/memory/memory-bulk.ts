@@ -9,12 +9,14 @@ export class MemoryBulk extends BulkStore {
   constructor(
     private readonly tasks: TaskTable,
     private readonly changer: TaskChanger,
+    private readonly now: () => number,
   ) {
     super();
   }
 
   async pick({ filter, among, limit, after }: PickRequest): Promise<readonly PickedTask[]> {
     const found: StoredTask[] = [];
+    this.tasks.prune(this.now());
     for (const task of this.tasks.all()) {
       const isLive = task.state === 'ready' || task.state === 'running';
       if (isLive !== (among === 'live') || (after !== null && task.id <= after)) continue;

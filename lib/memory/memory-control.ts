@@ -93,7 +93,7 @@ export class MemoryControl extends ControlStore {
   }
 
   paused(): readonly string[] {
-    return [...this.pausedQueues];
+    return [...this.pausedQueues].toSorted();
   }
 
   isPaused(queue: string): boolean {

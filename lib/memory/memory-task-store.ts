@@ -92,7 +92,7 @@ export class MemoryTaskStore extends TaskStore {
     this.recovery = new TaskRecovery(this.tasks, this.workers, this.lanes, ends, this.hints, this.now);
     this.reader = new TaskReader(this.tasks, this.now);
     this.changer = new TaskChanger(this.tasks, this.lanes, ends, this.hints, this.now, () => this.assertOpen());
-    this.bulk = new MemoryBulk(this.tasks, this.changer);
+    this.bulk = new MemoryBulk(this.tasks, this.changer, this.now);
   }
 
   async open(): Promise<void> {

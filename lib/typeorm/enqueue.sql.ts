@@ -98,11 +98,15 @@ export function enqueueSql(schema: string) {
 
     /**
      * $1 ids that this transaction may have inserted: takes back those of finished tasks. Nobody else has both rows: a
-     * retry deletes the finished one in the statement that inserts the live one.
+     * retry deletes the finished one in the statement that inserts the live one. A SELECT, since TypeORM answers a DELETE in
+     * another shape.
      */
     takeBack: `
-      DELETE FROM ${task} t USING ${s}."finished_task" f
-      WHERE t."id" = ANY($1::uuid[]) AND f."id" = t."id" AND coalesce(f."dead_from", f."queue") = t."queue"
-      RETURNING t."id"`,
+      WITH gone AS (
+        DELETE FROM ${task} t USING ${s}."finished_task" f
+        WHERE t."id" = ANY($1::uuid[]) AND f."id" = t."id" AND coalesce(f."dead_from", f."queue") = t."queue"
+        RETURNING t."id"
+      )
+      SELECT "id" FROM gone`,
   };
 }

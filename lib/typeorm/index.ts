@@ -6,6 +6,7 @@ export type {
   QueueRow,
   RateBucketRow,
   ScheduleRow,
+  StoredAttempt,
   TaskRow,
   TaskSettingRow,
   UniqueWindowRow,

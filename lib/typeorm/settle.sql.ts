@@ -27,9 +27,12 @@ export function settleSql(schema: string) {
       WHERE ${sameKey('t', 'i')}
         AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`;
 
+  const heard = (t: string) =>
+    `CASE WHEN ${t}."awaited" THEN pg_notify(${channel}, 'e' || ${t}."id")::text END AS "told"`;
+
   return {
     /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. */
-    settleRemoved: `${end()} RETURNING t."id"`,
+    settleRemoved: `${end()} RETURNING t."id", NULL AS "state", ${heard('t')}`,
 
     /**
      * The same for tasks that are done at their last attempt and stay, $5 for how many milliseconds, $6 with which results
@@ -40,8 +43,7 @@ export function settleSql(schema: string) {
         ${end(', $5::float8[], $6::text[]', ', "keep_ms", "result"')} RETURNING t.*, i."keep_ms", i."result"
       ), kept AS (${keepEnded(finished, 'ended', { state: `'done'`, result: '"result"::jsonb' })}
       )
-      SELECT "id", 'done' AS "state", CASE WHEN "awaited" THEN pg_notify(${channel}, 'e' || "id")::text END AS "told"
-      FROM ended`,
+      SELECT "id", 'done' AS "state", ${heard('ended')} FROM ended`,
 
     /**
      * $1 worker, $2: a JSON array of [id, queue, claimSeq, state or null, keepMs, retryInMs or null, attempt or null, queue

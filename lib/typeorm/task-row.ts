@@ -1,6 +1,7 @@
 import { type Lane, lanesOf } from '../engine/lane.js';
 import type { TaskOutcome } from '../engine/task-store.js';
-import type { ClaimedTask, StoredError, Task, TaskAttempt, TaskReason, TaskState } from '../engine/task.js';
+import type { ClaimedTask, StoredError, Task, TaskReason, TaskState } from '../engine/task.js';
+import type { StoredAttempt } from './entities/task.entities.js';
 import type { TextRow } from './text-query.js';
 
 /** Between the text that comes back from PostgreSQL and the engine's values. */
@@ -24,11 +25,6 @@ export function claimedTask(queue: string, row: TextRow): ClaimedTask {
     expiresInMs: numberOrNull(row[12]),
     lane: row[13] ?? null,
   };
-}
-
-interface StoredAttempt extends Omit<TaskAttempt, 'startedAt' | 'finishedAt'> {
-  readonly startedAt: number;
-  readonly finishedAt: number;
 }
 
 /** The columns of `find` and `list`. */

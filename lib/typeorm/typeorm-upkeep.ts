@@ -25,6 +25,9 @@ const rowsLimit = 1_000;
  */
 const afterTooLongMs = 3_600_000;
 
+/** Says that a job is still being done; resolves to false when it is to be left, or somebody else has taken it over. */
+type GoOn = () => Promise<boolean>;
+
 /**
  * Removes finished tasks whose time is over. Two jobs of a day, each done by one process: 'partitions' makes and drops
  * whole days and needs the right to; 'rows' deletes what is left in the default partition, and what else goes by rows.
@@ -50,9 +53,9 @@ export class TypeOrmUpkeep {
     const [row = []] = await this.run(this.statements.upkeepLook, [this.table]);
     const changes = new Changes(Number(row[0]), readPartitions(row[2]), row[1] === 't');
     if (changes.permitted) {
-      await this.asOne('partitions', request, () => this.change(changes, request));
+      await this.asOne('partitions', request, (goOn) => this.change(changes, request, goOn));
       // Without waiting for the day's work: what is configured here may be new.
-      await this.make(changes, request, leastAheadMs);
+      await this.make(changes, request, leastAheadMs, async () => true);
     }
     let deleted = 0;
     await this.asOne('rows', request, async (goOn) => {
@@ -73,7 +76,7 @@ export class TypeOrmUpkeep {
   private async asOne(
     job: string,
     { holder, staleMs, signal }: PruneRequest,
-    work: (goOn: () => Promise<boolean>) => Promise<boolean>,
+    work: (goOn: GoOn) => Promise<boolean>,
   ): Promise<void> {
     if (signal.aborted) return;
     const [taken] = await this.run(this.statements.upkeepTake, [job, holder, staleMs]);
@@ -83,17 +86,20 @@ export class TypeOrmUpkeep {
     if (await work(goOn)) await this.run(this.statements.upkeepFinish, values);
   }
 
-  private async change(changes: Changes, request: PruneRequest): Promise<boolean> {
+  private async change(changes: Changes, request: PruneRequest, goOn: GoOn): Promise<boolean> {
     for (const partition of over(changes.partitions, changes.now)) {
+      if (!(await goOn())) return false;
       if (changes.may('drop', request)) await this.drop(changes, partition);
     }
-    await this.make(changes, request, aheadMs);
+    if (!(await this.make(changes, request, aheadMs, goOn))) return false;
     return changes.may('drop', request) && changes.may('make', request);
   }
 
-  private async make(changes: Changes, request: PruneRequest, ahead: number): Promise<void> {
+  /** @returns False when somebody else has taken the job over. */
+  private async make(changes: Changes, request: PruneRequest, ahead: number, goOn: GoOn): Promise<boolean> {
     for (const partition of missing(changes.partitions, changes.now, request.keepMs, ahead)) {
-      if (!changes.may('make', request) || performance.now() < this.makeAfter) return;
+      if (!changes.may('make', request) || performance.now() < this.makeAfter) break;
+      if (!(await goOn())) return false;
       const { name, from, to } = partition;
       const place = `${this.schema}."${name}"`;
       await changes.attempt('make', partition, () =>
@@ -107,6 +113,7 @@ export class TypeOrmUpkeep {
       );
       if (changes.tooLong) this.makeAfter = performance.now() + afterTooLongMs;
     }
+    return true;
   }
 
   private async drop(changes: Changes, partition: Partition): Promise<void> {

@@ -148,6 +148,7 @@ export function describeTaskEnds(name: string, create: () => Promise<TaskStoreUn
 
       it.each<[string, (id: string) => Promise<unknown>]>([
         ['is done', async () => settle(finish(await claimOne()))],
+        ['is done and leaves no trace', async () => settle(finish(await claimOne(), { keepMs: null }))],
         ['has failed', async () => settle(finish(await claimOne(), { state: 'failed', attempt: failed }))],
         ['is cancelled while it is ready', (id) => store.cancel(id, forEver)],
         [
@@ -367,6 +368,15 @@ export function describeTaskEnds(name: string, create: () => Promise<TaskStoreUn
         expect(idsOf(await pick('finished', { queue: dead, dead: true, deadFrom: queue }))).toEqual([letter]);
         expect(await pick('finished', { queue: dead, dead: true, deadFrom: dead })).toEqual([]);
         expect(await pick('finished', { queue: dead, dead: false })).toEqual([]);
+      });
+
+      it('picks nothing whose time is over', async () => {
+        await add();
+        await settle(finish(await claimOne(), { keepMs: 1 }));
+        const kept = await add();
+        await settle(finish(await claimOne()));
+        await subject.passTime(queue, hourMs);
+        expect((await pick('finished')).map(({ id }) => id)).toEqual([kept]);
       });
 
       it('cancels those that are ready, asks the workers of those that run, and leaves the rest alone', async () => {

@@ -1718,6 +1718,11 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         expect(await store.pausedQueues()).not.toContain(queue);
         await store.pause(queue);
         expect((await store.pausedQueues()).filter((paused) => paused === queue)).toEqual([queue]);
+        const others = [`${queue}-a`, `${queue}-b`];
+        for (const other of others.toReversed()) await store.pause(other);
+        const all = (await store.pausedQueues()).filter((paused) => paused.startsWith(queue));
+        expect(all).toEqual([queue, ...others]);
+        for (const other of others) await store.resume(other);
         await store.resume(queue);
         expect(await store.pausedQueues()).not.toContain(queue);
       });

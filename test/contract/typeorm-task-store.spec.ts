@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { describeTaskStore } from './task-store.contract.js';
-import { leaseOf, newTask } from './task-store.fixtures.js';
+import { openDataSource } from '../support/app.js';
+import { finish, leaseOf, newTask } from './task-store.fixtures.js';
 
 const url = inject('databaseUrl');
 const schema = `contract_${randomBytes(6).toString('hex')}`;
@@ -97,6 +98,21 @@ it('takes nobody for dead for one lease after the start of PostgreSQL', async ()
   expect(row.rowCount).toBe(1);
   expect(await rescue(rows[0].up)).toContain(task.id);
   expect(await store.holdings(worker.workerId)).toEqual([]);
+  await store.close();
+});
+
+it("does not run a task again whose id a caller's transaction stores anew after it has finished", async () => {
+  const store = await open();
+  const { workerId } = await leaseOf(store, ['again']);
+  const task = newTask({ queue: 'again', handTo: workerId });
+  const [{ id, handedAt }] = await store.enqueue([task]);
+  expect(handedAt).toEqual(expect.any(Number));
+  await store.settle(workerId, [finish({ id, queue: 'again', claimSeq: 1 })]);
+  const dataSource = await openDataSource();
+  const stored = await dataSource.transaction((manager) => store.enqueue([task], manager, true));
+  expect(stored).toEqual([{ id, duplicate: false }]);
+  expect(await store.find(id)).toMatchObject({ state: 'done' });
+  expect(await store.holdings(workerId)).toEqual([]);
   await store.close();
 });
 

@@ -2,13 +2,20 @@ import { EntitySchema } from 'typeorm';
 import type { FinishedState, TaskAttempt, TaskReason } from '../../engine/task.js';
 import { nullable, type Place, timestamptz } from './columns.js';
 
+/** An attempt as a row keeps it; its times are milliseconds since 1970. */
+export interface StoredAttempt extends Omit<TaskAttempt, 'startedAt' | 'finishedAt'> {
+  readonly startedAt: number;
+  readonly finishedAt: number;
+}
+
 /** A row of `task`: a live task. */
 export interface TaskRow {
   id: string;
   queue: string;
   name: string;
   priority: number;
-  scheduledAt: Date;
+  /** The number Infinity for one that is parked because of its concurrency key. */
+  scheduledAt: Date | number;
   /** Null while it is ready; of a finished one, the last it had. */
   workerId: string | null;
   /** Whether its worker claimed it ahead of a free slot; no crash counts against it then. */
@@ -35,12 +42,12 @@ export interface TaskRow {
   /** Its concurrency key. */
   lane: string | null;
   laneLimit: number | null;
-  /** When it is due, while it is parked because of its concurrency key; `scheduledAt` is infinite then. */
+  /** When it is due, while it is parked. */
   dueAt: Date | null;
   /** When it was due before a rate limit without a token for it moved its `scheduledAt`. */
   sentOnFrom: Date | null;
   payload: unknown;
-  attempts: TaskAttempt[];
+  attempts: StoredAttempt[];
 }
 
 /** A row of `finished_task`: a finished task that is kept. */

@@ -190,7 +190,8 @@ it('stores a task that was on its way to the default partition in the one that i
   const ended = end(keepMs);
   await waited(store.schema);
   await client.query('COMMIT');
-  expect(await places()).toEqual({ [await ended]: name });
+  const id = await ended;
+  expect(await places()).toEqual({ [id]: name });
 });
 
 it('goes on deleting rows, and says why, under a role that may not change the tables', async () => {
