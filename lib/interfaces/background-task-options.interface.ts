@@ -64,7 +64,7 @@ export interface BackgroundTaskOptions<Payload = unknown> extends Partial<Schedu
   readonly payload?: Omit<Payload, 'tick'>;
   /**
    * True: what `run` returns is stored as JSON, by the rules of payloads, and the task stays when it is done, whatever the
-   * queue keeps; `TaskQueue.result` gives it. False: never. @default only where the queue's retention is `keepAll`
+   * queue keeps; `TaskQueue.result` gives it. False: never. @default only where the queue keeps done tasks
    */
   readonly keepResult?: boolean;
   /**

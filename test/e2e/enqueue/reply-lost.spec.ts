@@ -55,6 +55,25 @@ it('runs a kept task once that has ended when its enqueue is repeated', async ()
   expect(runs).toBe(1);
 });
 
+it('runs again what replaced a task that has ended when its enqueue is repeated, even where that is kept', async () => {
+  const payloads: unknown[] = [];
+  const Work = taskOf('work', (payload) => void payloads.push(payload));
+  const worker = await bootApp([Work], keepAll);
+  const proxy = await startProxy();
+  const { tasks, schema } = await bootApp([], { connection: proxy.url, workers: false, schema: worker.schema });
+  const unique = { key: 'key', onConflict: 'replace' } as const;
+  const waiting = await worker.tasks.enqueue('work', 'old', { delayMs: 600_000, unique });
+  const lost = proxy.loseReplyTo(/replace/i);
+  const dones = next(worker.events, 'done', 2);
+  const enqueued = tasks.enqueue('work', 'new', { delayMs: 0, unique });
+  await lost;
+  const [first, second] = await dones;
+  expect(first.id).toBe(waiting.id);
+  expect(await enqueued).toEqual({ id: second.id, duplicate: false });
+  expect(payloads).toEqual(['new', 'new']);
+  expect(await rows(schema)).toHaveLength(2);
+});
+
 function byId(one: Row, other: Row): number {
   return one.id < other.id ? -1 : 1;
 }
