@@ -72,7 +72,6 @@ export class ClaimLoop {
     this.signal.wake();
     this.nudge();
     await this.loop;
-    this.loop = undefined;
   }
 
   wake(): void {
@@ -114,6 +113,8 @@ export class ClaimLoop {
         if (!this.stopping) await this.signal.sleep(jittered(errorPauseMs, pauseSpread));
       }
     }
+    // At once: whoever starts it again from now on needs another.
+    this.loop = undefined;
   }
 
   /** Resolves when more tasks may be wanted. */

@@ -169,8 +169,7 @@ export class PoolSession {
     await Promise.race([grace.over, Promise.all(this.workers.map((worker) => worker.finished()))]);
     const unfinished = this.running;
     for (const worker of this.workers) worker.interrupt();
-    // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
-    await within(lastWritesMs, this.leave());
+    await this.leave();
     this.reporter.log(
       'log',
       `Stopped: ${running - unfinished} running tasks finished, ${unfinished} went back to their queues.`,
@@ -211,13 +210,24 @@ export class PoolSession {
     return this.workers.reduce((sum, worker) => sum + worker.running, 0);
   }
 
-  private async leave(): Promise<void> {
+  /** Ends all, when what runs has finished; also what has begun only in part. */
+  async leave(): Promise<void> {
+    // Writes that cannot be made now are made good by the lease: another process rescues those tasks.
+    await within(lastWritesMs, this.endAll());
+  }
+
+  private async endAll(): Promise<void> {
     await Promise.all(this.workers.map((worker) => worker.finished()));
     await this.settler.idle();
     clearInterval(this.tick);
     clearInterval(this.auditTick);
     this.controller.stop();
-    await Promise.allSettled([this.maintenance.stop(), this.listening?.stop(), this.holder.end()]);
+    await Promise.allSettled([
+      this.scheduler?.stop(),
+      this.maintenance.stop(),
+      this.listening?.stop(),
+      this.holder.end(),
+    ]);
   }
 
   private take(hint: StoreHint): void {

@@ -198,7 +198,9 @@ export class QueueWorker {
   }
 
   private unreserve(since: number): void {
-    this.reservedSince.splice(this.reservedSince.indexOf(since), 1);
+    const place = this.reservedSince.indexOf(since);
+    // Given back once, whatever is called after that.
+    if (place >= 0) this.reservedSince.splice(place, 1);
   }
 
   private grow(): void {

@@ -126,7 +126,13 @@ export class WorkerPool {
     await session.register();
     // What is told from here on may be due soon: its alarms must be set though nothing is claimed yet.
     this.session = session;
-    await session.begin();
+    try {
+      await session.begin();
+    } catch (error) {
+      this.session = undefined;
+      await session.leave();
+      throw error;
+    }
   }
 
   private async stopClaiming(): Promise<void> {

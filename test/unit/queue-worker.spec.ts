@@ -802,6 +802,22 @@ describe('a queue worker', () => {
       await worker.stop();
     });
 
+    it('and gives it back once, whatever is said afterwards', async () => {
+      const { lease, worker } = await setUp([definition(() => {})], { concurrency: 2, pollIntervalMs: hourMs });
+      worker.start();
+      await ticks();
+      const first = worker.reserve('work')!;
+      const startedAt = performance.now();
+      await vi.advanceTimersByTimeAsync(10);
+      const second = worker.reserve('work')!;
+      worker.accept(second, handed(), lease);
+      worker.decline(second);
+      expect(worker.pendingSince).toBe(startedAt);
+      worker.decline(first);
+      expect(worker.pendingSince).toBe(Infinity);
+      await worker.stop();
+    });
+
     it('and knows since when the oldest of those has been under way', async () => {
       const { lease, worker } = await setUp([definition(forever)], { concurrency: 3, pollIntervalMs: hourMs });
       worker.start();

@@ -163,6 +163,19 @@ describe('a worker pool', () => {
     await pool.drain();
   });
 
+  it('leaves nothing behind when it could start only in part', async () => {
+    const calls = callsOf('lease');
+    const pool = poolOf([definition(() => {})]);
+    vi.spyOn(store, 'listen').mockRejectedValueOnce(new Error('no answer'));
+    await expect(pool.start()).rejects.toThrow('no answer');
+    expect(pool.status()).toMatchObject({ state: 'stopped', workerId: null });
+    expect(calls).toEqual(['lease', 'end']);
+    expect(vi.getTimerCount()).toBe(0);
+    await pool.start();
+    expect(pool.status()).toMatchObject({ state: 'running', workerId: 'worker-2' });
+    await pool.drain();
+  });
+
   it('starts, stops and drains once, however often it is told', async () => {
     const calls = callsOf('lease');
     const pool = poolOf([definition(() => {})]);
