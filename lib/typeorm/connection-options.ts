@@ -1,4 +1,3 @@
-import type { ClientConfig, Pool } from 'pg';
 import type { DataSource, DataSourceOptions } from 'typeorm';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 
@@ -63,15 +62,6 @@ export function handlerOptions(source: ConnectionSource): PostgresOptions {
     dropSchema: false,
     migrationsRun: false,
   };
-}
-
-/** The options of a connection apart from the pool, to the same database. */
-export function clientConfig(pool: Pool): ClientConfig {
-  const { user, password, host, port, database, ssl, connectionString, application_name } =
-    pool.options as ClientConfig;
-  // The pool hides the client's key from enumeration, and a copy for a thread would lack it.
-  const visible = typeof ssl === 'object' ? { ...ssl, ...(ssl.key !== undefined && { key: ssl.key }) } : ssl;
-  return { user, password, host, port, database, ssl: visible, connectionString, application_name, keepAlive: true };
 }
 
 function givenOptions(source: ConnectionSource): PostgresOptions {

@@ -1,5 +1,5 @@
 import type { Listening, StoreHint } from '../engine/task-store.js';
-import { clientConfig } from './connection-options.js';
+import { clientConfig } from './client-config.js';
 import type { Database, Statement } from './database.js';
 import { PostgresNotifier } from './postgres-notifier.js';
 import { SharedNotifier } from './shared-notifier.js';
