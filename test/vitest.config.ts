@@ -28,8 +28,10 @@ const each = {
   unstubEnvs: true,
 };
 const never = ['**/node_modules/**', 'test/dist/**'];
-/** They count what the whole server does, or hold leases of a second, which a busy machine would end. */
-const alone = ['test/e2e/cost/**/*.spec.ts', 'test/e2e/lifecycle/**/*.spec.ts', 'test/fault/**/*.spec.ts'];
+/** They hold leases of a second or two, which a busy machine would end. */
+const paired = ['test/e2e/lifecycle/**/*.spec.ts', 'test/fault/**/*.spec.ts'];
+/** They count what the whole server does. */
+const alone = ['test/e2e/cost/**/*.spec.ts'];
 
 /** Fake timers, modules that are mocked, and files that import nothing large. */
 const apart = ['test/unit/**/*.spec.ts', 'test/docs/**/*.spec.ts'];
@@ -56,7 +58,7 @@ export default defineConfig({
           ...sharing,
           name: 'together',
           include: ['test/**/*.spec.ts'],
-          exclude: [...never, ...alone, ...apart],
+          exclude: [...never, ...paired, ...alone, ...apart],
           maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
@@ -70,11 +72,23 @@ export default defineConfig({
         test: {
           ...each,
           ...sharing,
+          name: 'paired',
+          include: paired,
+          exclude: never,
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        ...shared,
+        test: {
+          ...each,
+          ...sharing,
           name: 'alone',
           include: alone,
           exclude: never,
           maxWorkers: 1,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

@@ -6,6 +6,7 @@ import type { ExpireRequest } from './upkeep.js';
 
 /** Somebody who looks at every expiry of a crowd would do nothing else. */
 const shortestPauseMs = 100;
+const firstLookMs = 1_000;
 
 /**
  * Ends tasks that have expired, in every process and without a leader: the statement skips what another process is just
@@ -23,7 +24,8 @@ export class Expirer {
   ) {}
 
   start(): void {
-    void this.loop.start();
+    // A process that starts has better to do: nobody claims what has expired.
+    this.loop.startIn(jittered(Math.min(this.everyMs, firstLookMs)));
   }
 
   stop(): Promise<void> {

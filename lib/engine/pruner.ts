@@ -10,6 +10,8 @@ import type { PruneReport, PruneRequest } from './upkeep.js';
 /** Whether something is to be removed is looked at once in so many heartbeats, and each hour at least. */
 const everyHeartbeats = 60;
 const longestPaceMs = 3_600_000;
+/** When to look first where nothing waits for it: a process that starts has better to do. */
+const firstLookMs = 5_000;
 /** What is left undone because somebody was in the way is tried again after so much of a pace. */
 const hurried = 0.1;
 
@@ -30,9 +32,10 @@ export class Pruner {
     private readonly failed: (doing: string, error: unknown) => void,
   ) {}
 
-  /** Resolves after the first look. */
-  start(): Promise<void> {
-    return this.loop.start();
+  /** Resolves after the first look if that makes ready what tasks will need, else at once. */
+  async start(): Promise<void> {
+    if (this.request.keepMs.length > 0) return this.loop.start();
+    this.loop.startIn(jittered(Math.min(this.everyMs, firstLookMs)));
   }
 
   stop(): Promise<void> {

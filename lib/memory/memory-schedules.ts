@@ -67,9 +67,10 @@ export class MemorySchedules extends ScheduleStore {
     const now = this.clock();
     const due: (Schedule & { readonly nextAt: number })[] = [];
     let next: number | null = null;
+    const [declared, tasks] = [new Set(asker.declared), new Set(asker.tasks)];
     for (const schedule of this.rows.values()) {
       const { name, nextAt, paused } = schedule;
-      const ours = schedule.declared ? asker.declared.includes(name) : asker.tasks.includes(schedule.task);
+      const ours = schedule.declared ? declared.has(name) : tasks.has(schedule.task);
       if (paused || nextAt === null || !ours) continue;
       if (nextAt <= now) due.push({ ...schedule, nextAt });
       else next = Math.min(next ?? Infinity, nextAt);

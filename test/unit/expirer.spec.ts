@@ -29,8 +29,22 @@ describe('an expirer', () => {
     vi.useRealTimers();
   });
 
-  it('looks at once and then at its jittered pace', async () => {
+  /** Starts it, and lets it look for the first time. */
+  async function start(): Promise<void> {
     expirer.start();
+    await vi.advanceTimersToNextTimerAsync();
+  }
+
+  it('looks soon, but not while its process starts', async () => {
+    expirer.start();
+    await vi.advanceTimersByTimeAsync(749);
+    expect(expire).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(501);
+    expect(expire).toHaveBeenCalledOnce();
+  });
+
+  it('looks at its jittered pace', async () => {
+    await start();
     expect(expire).toHaveBeenCalledExactlyOnceWith(request);
     for (let i = 1; i <= 20; i++) {
       await vi.advanceTimersByTimeAsync(0.75 * everyMs - 1);
@@ -42,7 +56,7 @@ describe('an expirer', () => {
 
   it('looks when the next task expires that it knows of, but not for each of a crowd', async () => {
     expire.mockResolvedValueOnce({ expired: [], nextInMs: 1_000 }).mockResolvedValueOnce({ expired: [], nextInMs: 1 });
-    expirer.start();
+    await start();
     await vi.advanceTimersByTimeAsync(999);
     expect(expire).toHaveBeenCalledTimes(1);
     await vi.advanceTimersByTimeAsync(101);
@@ -56,14 +70,13 @@ describe('an expirer', () => {
   it('tells of each task that it has ended, and why', async () => {
     const task = { id: 'id', name: 'work', queue: 'mail' };
     expire.mockResolvedValueOnce({ expired: [task], nextInMs: null });
-    expirer.start();
-    await vi.advanceTimersByTimeAsync(0);
+    await start();
     expect(recorder.of('cancelled')).toEqual([{ ...task, reason: 'expired' }]);
   });
 
   it('reports a failure and goes on', async () => {
     expire.mockRejectedValueOnce(new Error('away'));
-    expirer.start();
+    await start();
     await vi.advanceTimersByTimeAsync(1.25 * everyMs);
     expect(failures).toEqual(['end the tasks that have expired: Error: away']);
     expect(expire).toHaveBeenCalledTimes(2);
@@ -72,7 +85,7 @@ describe('an expirer', () => {
   it('stops when its look is over, and looks no more', async () => {
     const slow = deferred<Expiry>();
     expire.mockReturnValueOnce(slow.promise);
-    expirer.start();
+    await start();
     const stopped = expirer.stop();
     expect(await isSettled(stopped)).toBe(false);
     slow.resolve(nothing);

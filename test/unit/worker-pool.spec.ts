@@ -515,6 +515,7 @@ describe('a worker pool', () => {
     const retention = { failed: 7_000, cancelled: 'none' } as const;
     const pool = poolOf(tasks, { queues, maxCrashes: 7, retention });
     await pool.start();
+    await vi.advanceTimersByTimeAsync(2_000);
     const keepFailedMs = new Map([
       ['default', Infinity],
       ['a', null],
@@ -524,6 +525,16 @@ describe('a worker pool', () => {
     expect(rescue).toHaveBeenCalledWith({ leaseMs, maxCrashes: 7, keepFailedMs, keepOthersMs: 7_000, deadLetters });
     const keepCancelledMs = new Map([...keepFailedMs, ['b', 6_000]]);
     expect(expire).toHaveBeenCalledWith({ keepCancelledMs, keepOthersMs: null });
+    await pool.drain();
+  });
+
+  it('starts without a look at what is to be removed when it keeps nothing for a time', async () => {
+    const prune = vi.spyOn(store, 'prune');
+    const pool = poolOf([definition(() => {})]);
+    await pool.start();
+    expect(prune).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(prune).toHaveBeenCalledOnce();
     await pool.drain();
   });
 

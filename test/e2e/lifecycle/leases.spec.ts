@@ -3,7 +3,7 @@ import { expect, it, vi } from 'vitest';
 import { bootApp, freshSchema, next, runTask, sql } from '../../support/app.js';
 import { abortReason, deferred, forever, found, taskOf, until } from '../../support/tasks.js';
 
-const short = { leaseMs: 1_000, heartbeatMs: 50 };
+const short = { leaseMs: 2_000, heartbeatMs: 50 };
 const keepAll = { retention: 'keepAll' as const };
 
 /** What a rescuer does to a worker that it takes for dead; here, without its tasks. */

@@ -3,7 +3,7 @@ import { bootApp, freshSchema, next } from '../../support/app.js';
 import { deferred, found, taskOf, until } from '../../support/tasks.js';
 import { startWorker } from '../../fixtures/worker-process.js';
 
-const short = { leaseMs: 1_000, heartbeatMs: 100 };
+const short = { leaseMs: 2_000, heartbeatMs: 100 };
 const keepAll = { retention: 'keepAll' as const };
 
 it('lets two processes drain 2,000 tasks, each of them exactly once', async () => {
