@@ -1,32 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import { beforeAll, expect, it } from 'vitest';
 // The statements are nobody's API: they are explained here as they were built.
 import { statementTexts } from '../../../dist/typeorm/statements.js';
 import { shared } from '../../support/app.js';
 import { buffersOf, explain, explainAndRollBack, nodesOf } from '../../support/explain.js';
-import { connected, ownServer } from '../../support/own-server.js';
-import { sentStatements } from '../../support/sent-statements.js';
+import { explainingServer } from '../../support/explaining-server.js';
 
 /** What tasks cost that wait for their concurrency key: by what statements read, never by how long they take. */
 const parked = 100_000;
 const workerId = randomUUID();
 const claim = [workerId, 'default', ['work'], 10, 10, null, null, null, 2 ** 31 - 1];
 
-const server = shared(async () => {
-  const { url, client } = await ownServer({ synchronous_commit: 'off' });
-  const sent = sentStatements([client]);
-  const store = new TypeOrmTaskStore({ connection: url });
-  await store.open();
-  await store.counts();
-  // A session that is set as the engine sets its own.
-  const settings = sent.all.find(({ text }) => text.includes('set_config'))!;
-  await store.close();
-  const engine = await connected(url);
-  const { rows } = await engine.query<{ pid: number }>(`SELECT pg_backend_pid() AS pid`);
-  await engine.query(settings.text, [rows[0].pid, ...settings.values.slice(1)]);
-  return { client, engine };
-});
+const server = shared(() => explainingServer());
 
 /** Parked tasks of a key, whose only place is held by one that runs. */
 async function block(key: string, count: number): Promise<void> {

@@ -1,13 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
-import type { Client } from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
 // The statements are nobody's API: they are explained here as they were built.
 import { statementTexts } from '../../../dist/typeorm/statements.js';
 import { shared } from '../../support/app.js';
 import { buffersOf, explain, explainAndRollBack, nodesOf, type PlanNode, shapeOf } from '../../support/explain.js';
-import { connected, ownServer } from '../../support/own-server.js';
-import { sentStatements } from '../../support/sent-statements.js';
+import { explainingServer } from '../../support/explaining-server.js';
+import { connected } from '../../support/own-server.js';
 
 /**
  * The plans of the statements that run all the time, by what they read, never by how long they take: with a million
@@ -21,21 +19,8 @@ const workerId = randomUUID();
 const noCrashes = 2 ** 31 - 1;
 
 const server = shared(async () => {
-  const { url, client } = await ownServer({ shared_buffers: '1GB', work_mem: '16MB', synchronous_commit: 'off' });
-  const sent = sentStatements([client]);
-  const store = new TypeOrmTaskStore({ connection: url });
-  await store.open();
-  await store.counts();
-  // Sessions that are set as the engine sets its own.
-  const settings = sent.all.find(({ text }) => text.includes('set_config'))!;
-  await store.close();
-  const session = async (): Promise<Client> => {
-    const one = await connected(url);
-    const { rows } = await one.query<{ pid: number }>(`SELECT pg_backend_pid() AS pid`);
-    await one.query(settings.text, [rows[0].pid, ...settings.values.slice(1)]);
-    return one;
-  };
-  return { client, engine: await session(), other: await connected(url) };
+  const { url, client, engine } = await explainingServer({ shared_buffers: '1GB', work_mem: '16MB' });
+  return { client, engine, other: await connected(url) };
 });
 
 /** The id of the task at this place of the order in which they were stored. */

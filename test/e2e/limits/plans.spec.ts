@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import { describe, beforeAll, expect, it } from 'vitest';
 import { bootApp, next, shared } from '../../support/app.js';
 import { buffersOf, explainAndRollBack } from '../../support/explain.js';
-import { connected, ownServer } from '../../support/own-server.js';
+import { explainingServer } from '../../support/explaining-server.js';
 import { sentStatements } from '../../support/sent-statements.js';
 import { taskOf } from '../../support/tasks.js';
 
@@ -15,20 +14,11 @@ const workerId = randomUUID();
 const many = 200_000;
 
 const server = shared(async () => {
-  const { url, client } = await ownServer({ shared_buffers: '512MB', synchronous_commit: 'off' });
-  const sent = sentStatements([client]);
-  const store = new TypeOrmTaskStore({ connection: url });
-  await store.open();
-  await store.counts();
-  const settings = sent.all.find(({ text }) => text.includes('set_config'))!;
-  await store.close();
-  const engine = await connected(url);
-  const { rows } = await engine.query<{ pid: number }>(`SELECT pg_backend_pid() AS pid`);
-  await engine.query(settings.text, [rows[0].pid, ...settings.values.slice(1)]);
-  await engine.query(
+  const made = await explainingServer({ shared_buffers: '512MB' });
+  await made.engine.query(
     `PREPARE "limited" AS SELECT * FROM backie.claim_limited($1::uuid, $2, $3::text[], $4, 2147483647, false)`,
   );
-  return { client, engine, url };
+  return made;
 });
 
 async function store(queue: string, count: number, name: string, worker: string | null = null): Promise<void> {

@@ -1,13 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import { beforeAll, describe, expect, it } from 'vitest';
 // The statements are nobody's API: they are explained here as they were built.
 import { dayMs, partitionAt } from '../../../dist/typeorm/partitions.js';
 import { statementTexts } from '../../../dist/typeorm/statements.js';
 import { shared } from '../../support/app.js';
 import { buffersOf, explainAndRollBack, nodesOf } from '../../support/explain.js';
-import { connected, ownServer } from '../../support/own-server.js';
-import { sentStatements } from '../../support/sent-statements.js';
+import { explainingServer } from '../../support/explaining-server.js';
 
 /** What is read of a history of 100,000 tasks in a hundred partitions, by sessions that are set as the engine's are. */
 const texts = statementTexts('backie');
@@ -16,19 +14,7 @@ const tasks = 100_000;
 const workerId = randomUUID();
 const idAt = (place: number) => `00000000-0000-7000-8000-${place.toString(16).padStart(12, '0')}`;
 
-const server = shared(async () => {
-  const { url, client } = await ownServer({ shared_buffers: '512MB', synchronous_commit: 'off' });
-  const sent = sentStatements([client]);
-  const store = new TypeOrmTaskStore({ connection: url });
-  await store.open();
-  await store.counts();
-  const settings = sent.all.find(({ text }) => text.includes('set_config'))!;
-  await store.close();
-  const engine = await connected(url);
-  const { rows } = await engine.query<{ pid: number }>(`SELECT pg_backend_pid() AS pid`);
-  await engine.query(settings.text, [rows[0].pid, ...settings.values.slice(1)]);
-  return { client, engine };
-});
+const server = shared(() => explainingServer({ shared_buffers: '512MB' }));
 
 /**
  * Measured on PostgreSQL 18: find 208, listNewestFirst 318, listOldestFirst 310, remove 220, retry 212, settleKept 750
