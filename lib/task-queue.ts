@@ -132,8 +132,13 @@ export class TaskQueue {
     return this.asking('list tasks', () => this.store.list(filter, page));
   }
 
-  /** How many tasks there are in each state, of one queue or of all. Finished tasks that are not kept do not count. */
-  counts(queue?: string): Promise<TaskCounts> {
+  /**
+   * How many tasks there are in each state, of one queue or of all. Finished tasks that are not kept do not count.
+   *
+   * @throws InvalidOptionsError for what can be no queue's name.
+   */
+  async counts(queue?: string): Promise<TaskCounts> {
+    if (queue !== undefined) checkName('The queue to count', queue, maxNameLength);
     return this.asking('count tasks', () => this.store.counts(queue));
   }
 
@@ -365,7 +370,8 @@ export class TaskQueue {
    * @throws ScheduleDeclaredError when a class of this application declares it. One that no application declares any more
    * ticks no more, and can be removed.
    */
-  unschedule(name: string): Promise<boolean> {
+  async unschedule(name: string): Promise<boolean> {
+    checkScheduleName(name);
     return this.asking('remove a schedule', () => this.schedulesOf.unschedule(name));
   }
 
@@ -379,7 +385,8 @@ export class TaskQueue {
    *
    * @throws UnknownScheduleError
    */
-  pauseSchedule(name: string): Promise<void> {
+  async pauseSchedule(name: string): Promise<void> {
+    checkScheduleName(name);
     return this.asking('pause a schedule', () => this.schedulesOf.pause(name));
   }
 
@@ -389,6 +396,7 @@ export class TaskQueue {
    * @throws UnknownScheduleError
    */
   async resumeSchedule(name: string): Promise<void> {
+    checkScheduleName(name);
     await this.asking('resume a schedule', () => this.schedulesOf.resume(name));
     this.pool.wakeScheduler();
   }
@@ -399,6 +407,7 @@ export class TaskQueue {
    * @throws UnknownScheduleError
    */
   async runNow(name: string): Promise<Enqueued> {
+    checkScheduleName(name);
     const task = await this.asking('run a schedule', () => this.schedulesOf.extra(name));
     return this.enqueuer.enqueue(task, undefined);
   }
@@ -437,4 +446,8 @@ export class TaskQueue {
 
 function nameOf(task: unknown): string {
   return typeof task === 'function' ? `The class ${task.name || '(anonymous)'}` : `The given task (${shown(task)})`;
+}
+
+function checkScheduleName(name: unknown): void {
+  checkName('The name of the schedule', name, maxNameLength);
 }

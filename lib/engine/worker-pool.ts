@@ -1,3 +1,4 @@
+import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { Grace } from './grace.js';
 import type { WorkerPoolOptions } from './pool-options.js';
 import { PoolSession } from './pool-session.js';
@@ -53,9 +54,11 @@ export class WorkerPool {
    * Resolves when nothing runs and every outcome is recorded. Does nothing when the pool is stopped.
    *
    * @param options.graceMs How long running tasks may take, in milliseconds; when a drain is under way already, this may
-   * shorten its grace. @default the module's shutdownGraceMs
+   * shorten its grace. Infinity for no end. @default the module's shutdownGraceMs
+   * @throws InvalidOptionsError when it is something else; nothing has been stopped then.
    */
   async drain(options: { readonly graceMs?: number } = {}): Promise<void> {
+    checkDrainOptions(options);
     const graceMs = options.graceMs ?? this.options.shutdownGraceMs;
     for (const earlier of this.graces) earlier.shorten(graceMs);
     const grace = new Grace(graceMs);
@@ -139,5 +142,18 @@ export class WorkerPool {
     if (this.state !== 'running') return;
     this.state = 'stopping';
     await this.session?.stopClaiming();
+  }
+}
+
+/** What is misread here aborts what runs. */
+function checkDrainOptions({ graceMs, ...others }: { readonly graceMs?: number | undefined }): void {
+  const [typo] = Object.keys(others);
+  if (typo !== undefined) {
+    throw new InvalidOptionsError(`WorkerPool.drain(): there is no option ${JSON.stringify(typo)}. Options: graceMs.`);
+  }
+  if (graceMs !== undefined && !(typeof graceMs === 'number' && graceMs >= 0)) {
+    throw new InvalidOptionsError(
+      `WorkerPool.drain(): graceMs must be a number of milliseconds, not ${String(graceMs)}.`,
+    );
   }
 }

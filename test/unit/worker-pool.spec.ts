@@ -1,3 +1,4 @@
+import { InvalidOptionsError } from '../../lib/errors/configuration.errors.js';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CurrentTask } from '../../lib/engine/current-task.js';
 import type { WorkerPoolOptions } from '../../lib/engine/pool-options.js';
@@ -274,6 +275,17 @@ describe('a worker pool', () => {
       await drained;
       expect(await find()).toMatchObject({ state: 'ready' });
     });
+
+    it.each([{ graceMs: Number.NaN }, { graceMs: -1 }, { graceMs: 'soon' }, { graceMS: 1 }])(
+      'is refused, and stops nothing, with %o',
+      async (options) => {
+        const pool = poolOf([definition(forever)]);
+        await pool.start();
+        await expect(pool.drain(options as { graceMs: number })).rejects.toThrow(InvalidOptionsError);
+        expect(pool.status().state).toBe('running');
+        await pool.drain({ graceMs: 0 });
+      },
+    );
 
     it('waits as long as it takes with a grace without end', async () => {
       const { pool, find } = await runningOne(() => sleep(hourMs - 1), {

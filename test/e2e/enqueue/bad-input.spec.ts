@@ -269,3 +269,26 @@ describe('an option is refused before anything is written:', () => {
     await expectRefusal((tasks) => tasks.enqueue('any', 1, options as never), InvalidOptionsError, /options must be/);
   });
 });
+
+describe('what is no name is refused by every call that takes one:', () => {
+  const app = shared(() => bootApp([Any], { workers: false }));
+  const calls: Record<string, (tasks: TaskQueue, name: string) => Promise<unknown>> = {
+    counts: (tasks, name) => tasks.counts(name),
+    pause: (tasks, name) => tasks.pause(name),
+    resume: (tasks, name) => tasks.resume(name),
+    pauseTask: (tasks, name) => tasks.pauseTask(name),
+    resumeTask: (tasks, name) => tasks.resumeTask(name),
+    limits: (tasks, name) => tasks.limits(name),
+    redrive: (tasks, name) => tasks.redrive(name),
+    unschedule: (tasks, name) => tasks.unschedule(name),
+    pauseSchedule: (tasks, name) => tasks.pauseSchedule(name),
+    resumeSchedule: (tasks, name) => tasks.resumeSchedule(name),
+    runNow: (tasks, name) => tasks.runNow(name),
+  };
+
+  it.each(Object.keys(calls))('%s', async (call) => {
+    for (const name of ['', 'a\0b', 5, null, { queue: 'mail' }, 'q'.repeat(129)]) {
+      await expect(calls[call](app().tasks, name as string)).rejects.toThrow(InvalidOptionsError);
+    }
+  });
+});
