@@ -6,7 +6,7 @@ import { PayloadSchemaError } from './errors/payload.errors.js';
 import type { BackgroundTaskOptions } from './interfaces/background-task-options.interface.js';
 import type { EnqueueOptions } from './interfaces/enqueue-options.interface.js';
 import type { UniqueOptions } from './interfaces/unique-options.interface.js';
-import { checkTimes } from './options/check-unique.js';
+import { checkTickOf, checkTimes } from './options/check-unique.js';
 import { checkRateKey } from './options/check-limits.js';
 import { checkName, maxKeyLength, name as nameCheck, shown } from './options/checks.js';
 import { checkDeadLetter } from './options/check-task-options.js';
@@ -25,12 +25,16 @@ export interface TaskTarget {
 /**
  * Turns payloads into rows to be stored: validated, encoded, keyed. All of it happens before anything is written, so
  * that bad input can never leave a transaction half done.
+ *
+ * @param tick When they are due, if they are those of a schedule's tick. It may lie far ahead or behind by this process's
+ * clock, which does not matter: the store enqueues them when it has come by its own, and counts their expiry from there.
  */
 export async function prepareTasks(
   target: TaskTarget,
   payloads: readonly unknown[],
   options: EnqueueOptions,
   maxPayloadBytes: number,
+  tick?: Date,
 ): Promise<NewTask[]> {
   if (!Array.isArray(payloads)) throw new InvalidOptionsError('TaskQueue.enqueueMany: payloads must be an array.');
   const { name, options: declared } = target;
@@ -42,9 +46,11 @@ export async function prepareTasks(
   }
   const unique = options.unique ?? declared.unique;
   const expiresInMs = options.expiresInMs ?? declared.expiresInMs;
-  checkTimes(`The task ${JSON.stringify(name)}`, { ...options, unique, expiresInMs });
-  const terms = termsOf(unique, options);
-  const due = debounced(unique) ?? dueOf(options);
+  const where = `The task ${JSON.stringify(name)}`;
+  if (tick) checkTickOf(where, unique);
+  else checkTimes(where, { ...options, unique, expiresInMs });
+  const terms = termsOf(unique, tick ? { scheduledAt: tick } : options);
+  const due = tick ? { at: tick } : (debounced(unique) ?? dueOf(options));
   const queue = options.queue ?? declared.queue ?? 'default';
   if (declared.deadLetter !== undefined) checkDeadLetter(`TaskQueue, task "${name}"`, declared.deadLetter, queue);
   const priority = options.priority ?? declared.priority ?? target.priority;

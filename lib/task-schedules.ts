@@ -119,15 +119,15 @@ export class TaskSchedules implements Scheduling {
   private async prepare(schedule: Schedule, tick: number, known?: TaskTarget): Promise<NewTask> {
     const { task: name, queue, priority, maxRetries, timeoutMs } = schedule;
     const target = known ?? this.targetOf(name, this.registry.declarationOf(name) ?? {});
-    const payload = { ...payloadOf(schedule), tick: new Date(tick).toISOString() };
+    const due = new Date(tick);
+    const payload = { ...payloadOf(schedule), tick: due.toISOString() };
     const options = {
       queue,
       priority,
-      scheduledAt: new Date(tick),
       ...(maxRetries !== null && { maxRetries }),
       ...(timeoutMs !== null && { timeoutMs }),
     };
-    const [task] = await prepareTasks(target, [payload], options, this.options.maxPayloadBytes);
+    const [task] = await prepareTasks(target, [payload], options, this.options.maxPayloadBytes, due);
     if (!task) throw new Error('One payload gives one task.');
     return task;
   }

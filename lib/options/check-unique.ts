@@ -47,13 +47,8 @@ interface Times {
 
 /** Refuses times that do not go together. @throws InvalidOptionsError */
 export function checkTimes(where: string, { expiresInMs, delayMs, scheduledAt, unique }: Times): void {
-  const quietMs = uniqueOnConflict(unique) === 'debounce' ? (unique as UniqueOptions<unknown>).within : undefined;
-  if (quietMs !== undefined && (delayMs !== undefined || scheduledAt !== undefined)) {
-    throw new InvalidOptionsError(
-      `${where}: onConflict 'debounce' says when the task is due, ${quietMs} ms from now. Leave out delayMs and scheduledAt, ` +
-        `and make no schedule of it.`,
-    );
-  }
+  const quietMs = quietOf(unique);
+  if (delayMs !== undefined || scheduledAt !== undefined) checkDueOf(where, quietMs);
   // By this process's clock, which is good enough to see that something was not meant so.
   const dueInMs = quietMs ?? delayMs ?? (scheduledAt === undefined ? 0 : new Date(scheduledAt).getTime() - Date.now());
   if (expiresInMs !== undefined && expiresInMs <= dueInMs) {
@@ -62,6 +57,23 @@ export function checkTimes(where: string, { expiresInMs, delayMs, scheduledAt, u
         `or it would expire before it may start.`,
     );
   }
+}
+
+/** Refuses schedules of tasks that say themselves when they are due. @throws InvalidOptionsError */
+export function checkTickOf(where: string, unique: Times['unique']): void {
+  checkDueOf(where, quietOf(unique));
+}
+
+function checkDueOf(where: string, quietMs: number | undefined): void {
+  if (quietMs === undefined) return;
+  throw new InvalidOptionsError(
+    `${where}: onConflict 'debounce' says when the task is due, ${quietMs} ms from now. Leave out delayMs and scheduledAt, ` +
+      `and make no schedule of it.`,
+  );
+}
+
+function quietOf(unique: Times['unique']): number | undefined {
+  return uniqueOnConflict(unique) === 'debounce' ? (unique as UniqueOptions<unknown>).within : undefined;
 }
 
 export function uniqueOnConflict(unique: Times['unique']): OnConflict | undefined {

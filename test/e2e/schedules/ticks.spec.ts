@@ -1,5 +1,5 @@
 import { CurrentTask, type Task, type TaskQueue } from 'nestjs-backie';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { startWorker } from '../../fixtures/worker-process.js';
 import { bootApp, freshSchema, next, openDataSource } from '../../support/app.js';
 import { deferred, taskOf, until } from '../../support/tasks.js';
@@ -113,6 +113,20 @@ it('takes over the schedule of a new deployment, and ends it with the one that d
     (ticks) => ticks.length >= 2,
   );
   expect(await ticksOf(after.tasks, 'report')).toEqual(stopped);
+});
+
+it('enqueues tasks that expire, whatever the clock of the process says', async () => {
+  const clock = Date.now.bind(Date);
+  const behind = vi.spyOn(Date, 'now').mockImplementation(() => clock() - 3_600_000);
+  onTestFinished(() => behind.mockRestore());
+  const expiresInMs = 300_000;
+  const Brief = taskOf('brief', () => {}, { cron: everySecond, expiresInMs });
+  const { tasks, events } = await bootApp([Brief], { defaults: keepAll });
+  const [{ id }] = await next(events, 'done', 2, ({ name }) => name === 'brief');
+  const task = (await tasks.find(id))!;
+  expect(task.expiresAt!.getTime() - task.createdAt.getTime()).toBe(expiresInMs);
+  await tasks.runNow('brief');
+  expect(await tasks.schedule('rare', Brief, { cron: '0 0 29 2 *' })).toBeUndefined();
 });
 
 it('lets the others tick while a transaction holds the unique key of one, which ticks when that has ended', async () => {
