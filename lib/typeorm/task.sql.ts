@@ -55,11 +55,16 @@ export function taskSql(schema: string) {
         AND t."unique_key" = f."unique_key" AND ${holdsKey('t.')}
       WHERE f."id" = $1::uuid`,
 
-    /** $1 id. A running task is left alone. */
+    /**
+     * $1 id. A running task is left alone. Found first, whatever it does: `worker_id IS NULL` beside the id would let the
+     * planner walk through task_ready.
+     */
     remove: `
-      WITH live AS (
-        DELETE FROM ${task} WHERE "id" = $1::uuid AND "worker_id" IS NULL
-        RETURNING "id", "awaited", "queue", "name", "lane"
+      WITH found AS MATERIALIZED (
+        SELECT "id", "queue", "worker_id" FROM ${task} WHERE "id" = $1::uuid FOR UPDATE
+      ), live AS (
+        DELETE FROM ${task} t USING found WHERE ${sameKey('t', 'found')} AND found."worker_id" IS NULL
+        RETURNING t."id", t."awaited", t."queue", t."name", t."lane"
       ), past AS (
         DELETE FROM ${finished} WHERE "id" = $1::uuid AND ${stays} RETURNING 1
       )
