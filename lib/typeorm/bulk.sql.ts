@@ -1,5 +1,5 @@
 import { keepEnded, putBack, stays } from './finished-tasks.sql.js';
-import { sameKey } from './fragments.sql.js';
+import { beyond, sameKey } from './fragments.sql.js';
 import { hear, wake } from './hints.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 
@@ -20,7 +20,7 @@ export function bulkSql(schema: string) {
    */
   const pick = (from: string, state: string, more = '') => `
       SELECT t."id", t."queue", t."name" FROM ${from} t
-      WHERE ($2::uuid IS NULL OR t."id" > $2) AND ($3::text IS NULL OR t."queue" = $3)
+      WHERE ${beyond('t."id"', '$2', 'ASC')} AND ($3::text IS NULL OR t."queue" = $3)
         AND ($4::text IS NULL OR t."name" = $4) AND ($5::text[] IS NULL OR ${state} = ANY($5))
         AND ($6::text IS NULL OR t."unique_key" = $6)
         AND t."created_at" < timestamptz 'epoch' + $7::float8 * interval '1 millisecond'${more}

@@ -1,5 +1,5 @@
 import { stays } from './finished-tasks.sql.js';
-import { millis } from './fragments.sql.js';
+import { beyond, millis } from './fragments.sql.js';
 import { quoteSchema } from './identifiers.js';
 import { trueDue } from './new-tasks.sql.js';
 
@@ -37,13 +37,12 @@ export function lookSql(schema: string) {
 
   /**
    * $1 limit, $2 the id after which the page begins or null, $3 queue, $4 name, $5 states, $6 unique key; each null
-   * for all. Both halves read their primary key in order and stop after the limit.
+   * for all. Both halves read their primary key in order from there, and stop after the limit.
    */
   const list = (order: 'ASC' | 'DESC') => {
-    const beyond = order === 'ASC' ? '>' : '<';
     const half = (row: string, from: string) => `
       (SELECT * FROM (SELECT ${row} FROM ${from}) t
-       WHERE ($2::uuid IS NULL OR "id" ${beyond} $2) AND ($3::text IS NULL OR "queue" = $3)
+       WHERE ${beyond('"id"', '$2', order)} AND ($3::text IS NULL OR "queue" = $3)
          AND ($4::text IS NULL OR "name" = $4) AND ($5::text[] IS NULL OR "state" = ANY($5))
          AND ($6::text IS NULL OR "unique_key" = $6)
        ORDER BY "id" ${order} LIMIT $1)`;

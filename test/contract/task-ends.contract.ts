@@ -351,6 +351,25 @@ export function describeTaskEnds(name: string, create: () => Promise<TaskStoreUn
         expect(idsOf(await pick('finished'))).toEqual([one.id, two.id].toSorted());
       });
 
+      it('leaves out no id at either end, as lists do, page by page', async () => {
+        const ids = ['0', '7', 'f'].map((digit) => '00000000-0000-0000-0000-000000000000'.replaceAll('0', digit));
+        await store.enqueue(ids.map((id) => newTask({ queue, id })));
+        const picked: string[] = [];
+        for (const after of [null, ...ids]) {
+          picked.push(...idsOf(await bulk.pick({ among: 'live', filter: { queue, before: later }, limit: 1, after })));
+        }
+        expect(picked).toEqual(ids);
+        for (const order of ['oldestFirst', 'newestFirst'] as const) {
+          const listed: string[] = [];
+          for (let after: string | null | undefined; after !== null;) {
+            const { tasks, next } = await store.list({ queue }, { limit: 1, order, ...(after && { after }) });
+            listed.push(...idsOf(tasks));
+            after = next;
+          }
+          expect(listed).toEqual(order === 'oldestFirst' ? ids : ids.toReversed());
+        }
+      });
+
       it('picks by name, state, unique key, time and dead letters, and by all at once', async () => {
         const letter = await deadLetter();
         const [odd, key] = [await add({ name: 'other' }), await add({ uniqueKey: 'k' })];
