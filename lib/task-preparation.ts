@@ -110,7 +110,7 @@ function concurrencyKeyOf({ name, options: { concurrencyKey } }: TaskTarget, pay
     key = concurrencyKey(payload);
   } catch (error) {
     const said = error instanceof Error ? error.message : shown(error);
-    throw ConcurrencyKeyError.ofTask(name, `threw for a payload: ${said}`, { cause: error });
+    throw ConcurrencyKeyError.ofTask(name, `threw for a payload: ${said.replace(/\.$/, '')}`, { cause: error });
   }
   if (nameCheck(maxKeyLength)(key) !== undefined) throw ConcurrencyKeyError.ofTask(name, `made ${shown(key)}`);
   return key as string;

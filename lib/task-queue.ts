@@ -269,16 +269,19 @@ export class TaskQueue {
     return this.asking('list the paused queues', () => this.store.pausedQueues());
   }
 
-  /** Lets no process start tasks of this name, on whatever queue, now and after restarts; what runs goes on. */
+  /**
+   * Lets no process start tasks of this name, on whatever queue, after restarts too; what runs goes on. This process obeys
+   * when the promise resolves, all others within a second.
+   */
   async pauseTask(name: string): Promise<void> {
     await this.asking('pause a task', () => this.controls.pause(name));
-    this.pool.lookAtControl();
+    await this.pool.lookAtControl();
   }
 
   /** Ends a pause. */
   async resumeTask(name: string): Promise<void> {
     await this.asking('resume a task', () => this.controls.resume(name));
-    this.pool.lookAtControl();
+    await this.pool.lookAtControl();
   }
 
   /** The names of the tasks that are paused. */
@@ -295,7 +298,7 @@ export class TaskQueue {
    */
   async setLimits(queue: string, changes: LimitChanges): Promise<void> {
     await this.asking('set the limits of a queue', () => this.controls.setLimits(queue, changes));
-    this.pool.lookAtControl();
+    await this.pool.lookAtControl();
   }
 
   /** A queue's limits as they hold now, declared or set at run time. */
@@ -311,7 +314,7 @@ export class TaskQueue {
    */
   async forgetTaskLimit(name: string): Promise<void> {
     await this.asking('forget the limit of a task', () => this.controls.forgetTaskLimit(name));
-    this.pool.lookAtControl();
+    await this.pool.lookAtControl();
   }
 
   /** The same for a task by its name. */

@@ -17,11 +17,11 @@ export interface DeclaredLimits {
 /** Changes of a queue's limits at run time; what is left out stays. `null` takes a change back. */
 export interface LimitChanges {
   /** How many of its tasks each process runs at once. */
-  readonly concurrency?: number | null;
+  readonly concurrency?: number | null | undefined;
   /** How many of its tasks run at once over all processes; `'none'`: as many as like. */
-  readonly globalConcurrency?: number | 'none' | null;
+  readonly globalConcurrency?: number | 'none' | null | undefined;
   /** How many of its tasks start in a while over all processes; `'none'`: as many as like. */
-  readonly rateLimit?: RateLimit | 'none' | null;
+  readonly rateLimit?: RateLimit | 'none' | null | undefined;
 }
 
 /** A queue's limits as they hold. */

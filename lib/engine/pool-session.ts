@@ -186,8 +186,8 @@ export class PoolSession {
     this.scheduler?.wake();
   }
 
-  lookAtControl(): void {
-    void this.controller.look();
+  lookAtControl(): Promise<void> {
+    return this.controller.look();
   }
 
   reserve(queue: string, name: string): SlotReservation | undefined {
@@ -234,14 +234,15 @@ export class PoolSession {
     switch (hint.kind) {
       case 'wake':
         // After a new connection: whatever was told before it may have been missed.
-        if (hint.queue === undefined) this.lookAtControl();
+        if (hint.queue === undefined) void this.lookAtControl();
         return this.wake(hint.queue, hint.inMs);
       case 'cancel':
         return this.audit.cancelRequested(hint.id);
       case 'schedule':
         return this.wakeScheduler();
       case 'control':
-        return this.lookAtControl();
+        void this.lookAtControl();
+        return;
       case 'buried':
         if (this.lease?.workerId === hint.workerId) this.lease.lose();
         return;

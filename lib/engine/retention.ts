@@ -1,3 +1,4 @@
+import { longestWaitMs } from './backoff.js';
 import type { FinishedState } from './task.js';
 
 /** Which finished tasks stay in the database, for ever. */
@@ -17,18 +18,18 @@ export type RetentionTime = number | 'none' | 'forever';
 /** How long finished tasks stay, by their state. What is left out is as in `'removeDone'`. */
 export interface RetentionTimes {
   /** @default 'none' */
-  readonly done?: RetentionTime;
+  readonly done?: RetentionTime | undefined;
   /** @default 'forever' */
-  readonly failed?: RetentionTime;
+  readonly failed?: RetentionTime | undefined;
   /** @default 'forever' */
-  readonly cancelled?: RetentionTime;
+  readonly cancelled?: RetentionTime | undefined;
 }
 
 /** Which finished tasks stay in the database, and how long. */
 export type Retention = RetentionMode | RetentionTimes;
 
 /** Ten years, in milliseconds: whoever keeps tasks longer keeps them for ever. */
-export const longestRetentionMs = 3_653 * 86_400_000;
+export const longestRetentionMs = longestWaitMs;
 
 /** For how long a task with `keepResult` stays where its queue keeps none: a day. */
 export const resultStaysMs = 86_400_000;

@@ -1,19 +1,19 @@
 import type { StoredError, Task, TaskReason, TaskState } from './task.js';
 
 export interface TaskFilter {
-  readonly queue?: string;
-  readonly name?: string;
-  readonly state?: TaskState | readonly TaskState[];
-  readonly uniqueKey?: string;
+  readonly queue?: string | undefined;
+  readonly name?: string | undefined;
+  readonly state?: TaskState | readonly TaskState[] | undefined;
+  readonly uniqueKey?: string | undefined;
 }
 
 export interface PageRequest {
   /** How many at most, 1 to 1,000. @default 100 */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** The `next` of the page before. */
   readonly after?: string | undefined;
   /** By time of enqueueing. @default 'newestFirst' */
-  readonly order?: 'newestFirst' | 'oldestFirst';
+  readonly order?: 'newestFirst' | 'oldestFirst' | undefined;
 }
 
 export interface TaskPage {
@@ -31,9 +31,9 @@ export interface TaskOutcome {
   /** What a done task's handler returned, as JSON brings it back. */
   readonly result?: unknown;
   /** Of the latest attempt, if it had one. */
-  readonly error?: StoredError;
+  readonly error?: StoredError | undefined;
   /** Why it ended, where its state does not say so. */
-  readonly reason?: TaskReason;
+  readonly reason?: TaskReason | undefined;
 }
 
 export type TaskCounts = Readonly<Record<TaskState, number>>;

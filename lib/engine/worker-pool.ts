@@ -99,8 +99,8 @@ export class WorkerPool {
   }
 
   /** Limits or pauses were changed here. */
-  lookAtControl(): void {
-    this.session?.lookAtControl();
+  async lookAtControl(): Promise<void> {
+    await this.session?.lookAtControl();
   }
 
   /** Something may be due on this queue in `inMs` milliseconds; without a queue, on any. */

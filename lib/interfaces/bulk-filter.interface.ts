@@ -21,5 +21,5 @@ export interface RedriveFilter extends Omit<BulkFilter, 'queue' | 'state'> {
 /** The options of `TaskQueue.result`. */
 export interface ResultOptions {
   /** How long to wait, 1 to 2,147,483,647 milliseconds. @default 30_000 */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
 }

@@ -8,12 +8,12 @@ export interface ScheduleTimes {
    */
   readonly cron: string;
   /** An IANA name, such as `Europe/Berlin`. @default 'UTC' */
-  readonly timeZone?: string;
+  readonly timeZone?: string | undefined;
   /**
    * What becomes of ticks that passed while no process could run them: `last` runs the latest of them, `all` each of
    * them (at most the latest 1,000), `none` leaves out those that are more than a minute late. @default 'last'
    */
-  readonly catchUp?: CatchUp;
+  readonly catchUp?: CatchUp | undefined;
 }
 
 /** The options of `TaskQueue.schedule`; the payload may be left out when the task requires nothing of it but its tick. */
@@ -23,13 +23,13 @@ export type ScheduleOptions<Payload = Record<string, unknown>> = ScheduleSetting
 /** What a schedule says beside its payload. */
 export interface ScheduleSettings extends ScheduleTimes {
   /** @default the task's queue */
-  readonly queue?: string;
+  readonly queue?: string | undefined;
   /** Higher runs first, -32,768 to 32,767. @default the task's priority */
-  readonly priority?: number;
+  readonly priority?: number | undefined;
   /** How many failed attempts are followed by another. @default the task's maxRetries */
-  readonly maxRetries?: number;
+  readonly maxRetries?: number | undefined;
   /** How many milliseconds an attempt may take. @default the task's timeoutMs */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
 }
 
 /** What a schedule gives to each task: its payload without the `tick`. None that is no object can be given. */

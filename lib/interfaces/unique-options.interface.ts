@@ -23,12 +23,12 @@ export interface UniqueOptions<Key> {
   /** 1 to 255 characters; in `@BackgroundTask`, a function that makes them from the payload, or `true` for all of it. */
   readonly key: Key;
   /** For how long the key is held. Not together with `within`, which says that too. @default 'live' */
-  readonly scope?: UniqueScope;
+  readonly scope?: UniqueScope | undefined;
   /**
    * Milliseconds. The key is held for so long after the enqueue, whether its task still lives or not, and no longer. With
    * `debounce`: how long it must be quiet before the task runs.
    */
-  readonly within?: number;
+  readonly within?: number | undefined;
   /** What becomes of the task that holds the key. @default 'keep' */
-  readonly onConflict?: OnConflict;
+  readonly onConflict?: OnConflict | undefined;
 }

@@ -111,7 +111,7 @@ export class AttemptTransaction implements TaskTransaction {
         return false;
       }
     }
-    await this.release();
+    await this.letGo();
     if (this.settlement) this.context.settled(this.settlement);
     return true;
   }
@@ -123,7 +123,7 @@ export class AttemptTransaction implements TaskTransaction {
       await this.quiet();
       while (this.runner.isTransactionActive) await this.runner.rollbackTransaction();
     };
-    if (await inTime(rollbackMs, rolledBack())) await this.release();
+    if (await inTime(rollbackMs, rolledBack())) await this.letGo();
     else await this.destroy();
   }
 
@@ -195,7 +195,13 @@ export class AttemptTransaction implements TaskTransaction {
       await inTime(rollbackMs, this.context.terminate(client));
       void client.end().catch(() => {});
     }
+    await this.letGo();
+  }
+
+  private async letGo(): Promise<void> {
     await this.release();
+    // A manager that is used from now on is to meet our error, which names the task, before that of a released runner.
+    Object.defineProperty(this.runner, 'isReleased', { value: false });
   }
 
   private failed(reason: string, options?: ErrorOptions): TransactionFailedError {

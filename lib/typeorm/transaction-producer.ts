@@ -67,7 +67,8 @@ async function seesOldSnapshot(manager: EntityManager): Promise<boolean> {
 function entityManager(scope: unknown): EntityManager {
   const manager = scope as Partial<EntityManager> | null;
   if (typeof manager?.query === 'function' && 'queryRunner' in manager) return manager as EntityManager;
+  const given = typeof manager?.query === 'function' ? 'has no transaction' : `is no EntityManager of TypeORM's`;
   throw new InvalidOptionsError(
-    `manager must be TypeORM's EntityManager, as dataSource.transaction(async (manager) => …) gives it.`,
+    `manager ${given}: give the one that dataSource.transaction(async (manager) => …) gives, or none.`,
   );
 }

@@ -45,7 +45,7 @@ const retentions = {
     'removeDone',
     {},
     { done: 1, failed: 'forever', cancelled: 'none' },
-    { failed: 3_653 * 86_400_000, done: undefined },
+    { failed: 3_650 * 86_400_000, done: undefined },
   ],
   bad: [
     'removedone',
@@ -54,7 +54,7 @@ const retentions = {
     1,
     [],
     ['keepAll'],
-    ...[0, -1, '1', 'keepAll', null, Number.NaN, Infinity, 3_653 * 86_400_000 + 1, {}].map((done) => ({ done })),
+    ...[0, -1, '1', 'keepAll', null, Number.NaN, Infinity, 3_650 * 86_400_000 + 1, {}].map((done) => ({ done })),
     { ready: 1 },
     { Done: 1 },
   ],

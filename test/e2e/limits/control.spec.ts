@@ -152,6 +152,26 @@ it('shows the concurrency that holds, and lets what runs finish when it is lower
   await done;
 });
 
+it('starts no task of a name in this process once the call that pauses it has returned', async () => {
+  const Work = taskOf('work', () => {});
+  const Other = taskOf('other', () => {});
+  const { tasks, events } = await bootApp([Work, Other]);
+  const started: string[] = [];
+  events.started.subscribe(({ name }) => started.push(name));
+  for (let i = 0; i < 10; i++) {
+    await tasks.pauseTask('work');
+    const other = next(events, 'done');
+    await tasks.enqueue(Work);
+    await tasks.enqueue(Other);
+    await other;
+    expect(started.splice(0)).toEqual(['other']);
+    const done = next(events, 'done');
+    await tasks.resumeTask('work');
+    await done;
+    expect(started.splice(0)).toEqual(['work']);
+  }
+});
+
 it('starts a waiting task as soon as the one before it has ended, not at the next poll', async () => {
   const Work = taskOf('work', () => {});
   const queue = { name: 'default', concurrency: 5, globalConcurrency: 1, pollIntervalMs: 3_600_000 };

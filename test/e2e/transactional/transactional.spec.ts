@@ -508,6 +508,24 @@ describe('task.manager', () => {
     expect(await app.effects()).toEqual(['one']);
   });
 
+  it.each<[string, (world: World, manager: EntityManager) => Promise<unknown>]>([
+    ['a query', (_, manager) => manager.query('SELECT 1')],
+    ['a write', ({ write }, manager) => write(manager, 'late')],
+    ['a savepoint', (_, manager) => manager.transaction(async () => {})],
+    ['an enqueue', ({ tasks }, manager) => tasks.enqueue('follow-up', {}, { manager })],
+  ])('names the task when its manager is used after it has ended, by %s', async (_, use) => {
+    let kept: EntityManager | undefined;
+    const app = await world(async ({ write }, { manager }) => {
+      kept = manager;
+      await write(manager, 'one');
+    });
+    const { id } = await outcome(app);
+    const late = use(app, kept!);
+    await expect(late).rejects.toThrow(TransactionEndedError);
+    await expect(late).rejects.toThrow(id);
+    expect(await app.effects()).toEqual(['one']);
+  });
+
   it.each<[string, (manager: EntityManager) => unknown]>([
     ['COMMIT', (manager) => manager.query('COMMIT')],
     ['a rollback', (manager) => manager.query('  rollback')],
