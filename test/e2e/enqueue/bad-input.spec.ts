@@ -216,7 +216,11 @@ describe('an option is refused before anything is written:', () => {
     ['an unknown option', { retries: 1 }, /there is no option "retries"/],
     ['a typo', { prioritiy: 1 }, /"prioritiy"\. Did you mean "priority"\?/],
     ['a manager that is none', { manager: 'manager' }, /manager must be/],
-    ['a manager that cannot query', { manager: {} }, /manager is no EntityManager of TypeORM's.* dataSource\.transaction/],
+    [
+      'a manager that cannot query',
+      { manager: {} },
+      /manager is no EntityManager of TypeORM's.* dataSource\.transaction/,
+    ],
   ])('%s', async (_, options, message) => {
     const withManager = (manager: EntityManager | undefined) => ({ manager, ...options });
     await expectRefusal((tasks, m) => tasks.enqueue(Any, 1, withManager(m)), InvalidOptionsError, message);
