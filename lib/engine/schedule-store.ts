@@ -24,6 +24,8 @@ export interface DueSchedules {
   readonly due: readonly (Schedule & { readonly nextAt: number })[];
   /** When the first of the others ticks; null when there is none. */
   readonly nextAt: number | null;
+  /** Of the names that the asker declares, those that no schedule of either kind has. */
+  readonly missing: readonly string[];
 }
 
 /**
@@ -34,11 +36,15 @@ export interface DueSchedules {
  */
 export abstract class ScheduleStore {
   abstract now(): Promise<number>;
-  /** Makes or changes a schedule. `nextAt` counts when it is new, or ticks at other times than before. */
+  /**
+   * Makes or changes a schedule. `nextAt` counts when it is new, or ticks at other times than before. One that
+   * `removeDeclared` took away comes back with its pause and its latest tick when it is declared again, within a minute
+   * with its next tick too.
+   */
   abstract put(schedule: ScheduleDefinition, nextAt: number | null): Promise<PutOutcome>;
   /** @returns Whether there was one of this name, of either kind. */
   abstract remove(name: string): Promise<boolean>;
-  /** Removes those of these names that a class declared once. */
+  /** Removes those of these names that a class declared once, and tells those that listen. */
   abstract removeDeclared(names: readonly string[]): Promise<void>;
   /** In the order of their names. */
   abstract list(): Promise<readonly Schedule[]>;

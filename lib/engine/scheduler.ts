@@ -1,5 +1,5 @@
 import { type Calendar, type Schedule, type ScheduleDefinition, ticksDue } from './schedule.js';
-import type { ScheduleAsker, ScheduleStore } from './schedule-store.js';
+import type { PutOutcome, ScheduleAsker, ScheduleStore } from './schedule-store.js';
 import type { NewTask } from './task.js';
 import type { EngineReporter } from './task-event.js';
 import { WakeSignal } from './wake-signal.js';
@@ -27,6 +27,7 @@ export class Scheduler {
   private stopping = true;
   private loop: Promise<void> | undefined;
   private asker: ScheduleAsker = { declared: [], tasks: [] };
+  private schedules: readonly ScheduleDefinition[] = [];
 
   constructor(
     private readonly store: ScheduleStore,
@@ -44,6 +45,7 @@ export class Scheduler {
     if (this.loop) return;
     const { schedules, unscheduled } = this.scheduling.declared();
     const declared = schedules.map(({ name }) => name);
+    this.schedules = schedules;
     this.asker = { declared, tasks: [...declared, ...unscheduled] };
     const declaring = this.declare(schedules, unscheduled);
     this.loop = this.work(declaring, () => this.declare(schedules, unscheduled)).finally(() => {
@@ -65,8 +67,18 @@ export class Scheduler {
 
   /** Looks once. @returns In how many milliseconds to look again. */
   async look(): Promise<number> {
-    const { now, due, nextAt } = await this.store.due(this.asker, lookLimit);
+    const { now, due, nextAt, missing } = await this.store.due(this.asker, lookLimit);
     let failures = 0;
+    for (const schedule of this.schedules) {
+      if (!missing.includes(schedule.name)) continue;
+      if (this.stopping) return 0;
+      try {
+        await this.putBack(schedule, now);
+      } catch (error) {
+        failures++;
+        this.failed(`put schedule "${schedule.name}" back`, error);
+      }
+    }
     for (const schedule of due) {
       if (this.stopping) return 0;
       try {
@@ -79,7 +91,7 @@ export class Scheduler {
     }
     if (failures > 0) return errorPauseMs;
     // They have moved on, and one of them may be the next to tick.
-    if (due.length > 0) return 0;
+    if (due.length > 0 || missing.length > 0) return 0;
     return Math.min(longestSleepMs, nextAt === null ? Infinity : Math.max(0, nextAt - now));
   }
 
@@ -102,7 +114,7 @@ export class Scheduler {
     if (schedules.length === 0) return;
     const now = await this.store.now();
     for (const schedule of schedules) {
-      const outcome = await this.store.put(schedule, this.scheduling.calendar.next(schedule, now));
+      const outcome = await this.put(schedule, now);
       if (outcome === 'taken') {
         this.reporter.log(
           'error',
@@ -111,6 +123,23 @@ export class Scheduler {
         );
       }
     }
+  }
+
+  /**
+   * During a roll-out a process may start whose class of that task has no `cron`, and take away what others rely on. Which
+   * of them is the newer nobody can tell, so a schedule lives as long as one that declares it runs.
+   */
+  private async putBack(schedule: ScheduleDefinition, now: number): Promise<void> {
+    if ((await this.put(schedule, now)) !== 'stored') return;
+    this.reporter.log(
+      'warn',
+      `Schedule "${schedule.name}" had been removed and was put back, since a class of this process declares it. Either ` +
+        `a process started whose class of that task has no cron, or somebody unscheduled it.`,
+    );
+  }
+
+  private put(schedule: ScheduleDefinition, now: number): Promise<PutOutcome> {
+    return this.store.put(schedule, this.scheduling.calendar.next(schedule, now));
   }
 
   private async fire(schedule: Schedule & { readonly nextAt: number }, now: number): Promise<void> {

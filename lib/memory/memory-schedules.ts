@@ -2,9 +2,14 @@ import type { Schedule, ScheduleDefinition } from '../engine/schedule.js';
 import { type DueSchedules, type ScheduleAsker, type PutOutcome, ScheduleStore } from '../engine/schedule-store.js';
 import type { NewTask, Stored } from '../engine/task.js';
 
+/** How long after its end a schedule that comes back goes on where it stood. */
+const comebackMs = 60_000;
+
 /** Keeps schedules in this process; each method runs in one go. */
 export class MemorySchedules extends ScheduleStore {
   private readonly rows = new Map<string, Schedule>();
+  /** Declared ones that are no more, and since when. */
+  private readonly ended = new Map<string, { readonly schedule: Schedule; readonly at: number }>();
 
   constructor(
     private readonly clock: () => number,
@@ -19,30 +24,42 @@ export class MemorySchedules extends ScheduleStore {
   }
 
   async put(schedule: ScheduleDefinition, nextAt: number | null): Promise<PutOutcome> {
-    const before = this.rows.get(schedule.name);
-    if (before && before.declared !== schedule.declared) return 'taken';
-    if (before && Object.entries(schedule).every(([key, value]) => before[key as keyof Schedule] === value)) {
+    const there = this.rows.get(schedule.name);
+    if (there && there.declared !== schedule.declared) return 'taken';
+    if (there && Object.entries(schedule).every(([key, value]) => there[key as keyof Schedule] === value)) {
       return 'unchanged';
     }
+    const ended = schedule.declared ? this.ended.get(schedule.name) : undefined;
+    this.ended.delete(schedule.name);
+    const before = there ?? ended?.schedule;
     const sameTimes = before?.cron === schedule.cron && before.timeZone === schedule.timeZone;
+    const goesOn = sameTimes && (!ended || this.clock() - ended.at < comebackMs);
     this.rows.set(schedule.name, {
       paused: false,
       lastAt: null,
       ...before,
       ...schedule,
       revision: (before?.revision ?? 0) + 1,
-      nextAt: sameTimes ? before.nextAt : nextAt,
+      nextAt: goesOn ? before.nextAt : nextAt,
     });
     this.changed();
     return 'stored';
   }
 
   async remove(name: string): Promise<boolean> {
+    this.ended.delete(name);
     return this.rows.delete(name);
   }
 
   async removeDeclared(names: readonly string[]): Promise<void> {
-    for (const name of names) if (this.rows.get(name)?.declared) this.rows.delete(name);
+    const at = this.clock();
+    const gone = names.map((name) => this.rows.get(name)).filter((schedule) => schedule?.declared);
+    for (const schedule of gone) {
+      if (!schedule) continue;
+      this.rows.delete(schedule.name);
+      this.ended.set(schedule.name, { schedule, at });
+    }
+    if (gone.length > 0) this.changed();
   }
 
   async list(): Promise<readonly Schedule[]> {
@@ -76,7 +93,8 @@ export class MemorySchedules extends ScheduleStore {
       else next = Math.min(next ?? Infinity, nextAt);
     }
     due.sort((one, other) => one.nextAt - other.nextAt || (one.name < other.name ? -1 : 1));
-    return { now, due: due.slice(0, limit), nextAt: next };
+    const missing = asker.declared.filter((name) => !this.rows.has(name));
+    return { now, due: due.slice(0, limit), nextAt: next, missing };
   }
 
   async tick(

@@ -38,7 +38,8 @@ export class TypeOrmScheduleStore extends ScheduleStore {
   }
 
   async remove(name: string): Promise<boolean> {
-    return (await this.run(this.statements.scheduleRemove, [name])).length > 0;
+    const [row] = await this.run(this.statements.scheduleRemove, [name]);
+    return row?.[0] === 't';
   }
 
   async removeDeclared(names: readonly string[]): Promise<void> {
@@ -64,9 +65,14 @@ export class TypeOrmScheduleStore extends ScheduleStore {
 
   async due({ declared, tasks }: ScheduleAsker, limit: number): Promise<DueSchedules> {
     const rows = await this.run(this.statements.scheduleDue, [declared, tasks, limit]);
-    const [first] = rows;
-    const due = rows.filter((row) => row[2] !== null).map((row) => scheduleOf(row.slice(2)));
-    return { now: Number(first?.[0]), due: due.filter(isDue), nextAt: first?.[1] == null ? null : Number(first[1]) };
+    const [now, nextAt, missing] = rows[0] ?? [];
+    const due = rows.filter((row) => row[3] !== null).map((row) => scheduleOf(row.slice(3)));
+    return {
+      now: Number(now),
+      due: due.filter(isDue),
+      nextAt: nextAt == null ? null : Number(nextAt),
+      missing: missing == null ? [] : (JSON.parse(missing) as string[]),
+    };
   }
 
   tick(

@@ -193,6 +193,81 @@ export function describeScheduleStore(
       });
     });
 
+    describe('one that was declared and removed', () => {
+      const put = (fields: Partial<ScheduleDefinition> = {}, nextAt: number | null = 9_000) =>
+        schedules.put(definition('back', { declared: true, ...fields }), nextAt);
+
+      it('is gone for everybody', async () => {
+        const one = await dueOne({ declared: true });
+        await schedules.removeDeclared(['due']);
+        expect(await schedules.list()).toEqual([]);
+        expect(await schedules.find('due')).toBeNull();
+        expect(await schedules.pause('due')).toBe(false);
+        expect(await schedules.resume('due', 1_000)).toBe(false);
+        expect(await schedules.due(asker(['due']), 10)).toMatchObject({ due: [], nextAt: null });
+        const late = task();
+        expect(await schedules.tick(one, { nextAt: null, lastAt: one.nextAt }, [late])).toBeNull();
+        expect(await stored([late])).toBe(0);
+        expect(await schedules.remove('due')).toBe(false);
+      });
+
+      it('comes back with its pause, its latest and its next tick when it is declared again at once', async () => {
+        const one = await dueOne({ declared: true });
+        const to = { nextAt: one.nextAt + hourMs, lastAt: one.nextAt };
+        await schedules.tick(one, to, []);
+        await schedules.pause('due');
+        await schedules.removeDeclared(['due']);
+        expect(await schedules.put(definition('due', { declared: true }), 9_000)).toBe('stored');
+        expect(await schedules.find('due')).toMatchObject({ ...to, paused: true, declared: true });
+        expect(await schedules.put(definition('due', { declared: true }), 9_000)).toBe('unchanged');
+      });
+
+      it('comes back with what is said of it then', async () => {
+        await put({}, 1_000);
+        await schedules.removeDeclared(['back']);
+        await put({ priority: 3 });
+        expect(await schedules.find('back')).toMatchObject({ priority: 3, paused: false, nextAt: 1_000 });
+        await schedules.removeDeclared(['back']);
+        await put({ cron: '5 * * * *' });
+        expect(await schedules.find('back')).toMatchObject({ cron: '5 * * * *', priority: 0, nextAt: 9_000 });
+      });
+
+      it('leaves its name to one that is made at run time, and nothing else', async () => {
+        const one = await dueOne({ declared: true });
+        await schedules.tick(one, { nextAt: one.nextAt + hourMs, lastAt: one.nextAt }, []);
+        await schedules.pause('due');
+        await schedules.removeDeclared(['due']);
+        expect(await schedules.put(definition('due'), 9_000)).toBe('stored');
+        expect(await schedules.find('due')).toMatchObject({
+          declared: false,
+          paused: false,
+          nextAt: 9_000,
+          lastAt: null,
+        });
+        await schedules.remove('due');
+        await schedules.put(definition('due', { declared: true }), 9_000);
+        expect(await schedules.find('due')).toMatchObject({ declared: true, paused: false, lastAt: null });
+      });
+
+      it('is told to those that listen, for somebody may still declare it', async () => {
+        await put();
+        const { heard, stop } = await hear(store);
+        const told = heard({ kind: 'schedule' });
+        await schedules.removeDeclared(['back']);
+        await told;
+        await stop();
+      });
+
+      it('is removed once when many do so at once', async () => {
+        const names = Array.from({ length: 20 }, (_, i) => `back-${i}`);
+        for (const each of names) await schedules.put(definition(each, { declared: true }), null);
+        await Promise.all(
+          Array.from({ length: 20 }, (_, i) => schedules.removeDeclared(i % 2 ? names : names.toReversed())),
+        );
+        expect(await schedules.list()).toEqual([]);
+      });
+    });
+
     describe('pause and resume', () => {
       it('say whether there is one', async () => {
         expect(await schedules.pause('unknown')).toBe(false);
@@ -279,6 +354,19 @@ export function describeScheduleStore(
         expect(look.due.map((one) => one.name)).toEqual(['a-due']);
         expect(look.nextAt).toBe(at + 3);
         expect(await schedules.due(asker([]), 10)).toMatchObject({ nextAt: at + 4 });
+      });
+
+      it('says which of those that the asker declares are not there', async () => {
+        const missing = async (...declared: string[]) => (await schedules.due(asker(declared), 10)).missing;
+        await schedules.put(definition('there', { declared: true }), await ago(1_000));
+        await schedules.put(definition('far', { declared: true }), (await now()) + hourMs);
+        await schedules.put(definition('made'), null);
+        await schedules.put(definition('removed', { declared: true }), null);
+        await schedules.pause('far');
+        await schedules.removeDeclared(['removed']);
+        expect(await missing('there', 'far', 'made')).toEqual([]);
+        expect((await missing('removed', 'there', 'ne"w ü')).toSorted()).toEqual(['ne"w ü', 'removed']);
+        expect(await missing()).toEqual([]);
       });
 
       it('tells the time with nothing to find', async () => {

@@ -62,7 +62,8 @@ class FakeStore extends ScheduleStore {
     const all = [...this.rows.values()].filter((one): one is Schedule & { nextAt: number } => one.nextAt !== null);
     const later = all.filter(({ nextAt }) => nextAt > now).map(({ nextAt }) => nextAt);
     const due = all.filter(({ nextAt }) => nextAt <= now).slice(0, limit);
-    return { now, due, nextAt: later.length ? Math.min(...later) : null };
+    const missing = this.outcome === 'stored' ? asker.declared.filter((name) => !this.rows.has(name)) : [];
+    return { now, due, nextAt: later.length ? Math.min(...later) : null, missing };
   }
 
   async tick(schedule: Schedule, to: Pick<Schedule, 'nextAt' | 'lastAt'>, tasks: readonly NewTask[]) {
@@ -316,6 +317,52 @@ describe('the declared schedules', () => {
     void scheduler.start();
     await ticks();
     expect(store.calls.filter((call) => call === 'put a')).toHaveLength(2);
+    await scheduler.stop();
+  });
+
+  it('are put back by a look that finds them missing, those alone, and tick on', async () => {
+    const { store, scheduler, reporter } = setUp(declared);
+    void scheduler.start();
+    await ticks();
+    expect(reporter.logs).toEqual([]);
+    store.calls.length = 0;
+    store.rows.delete('b');
+    scheduler.wake();
+    await ticks();
+    expect(store.calls).toEqual(['due', 'put b', 'due']);
+    expect(reporter.logs).toEqual([expect.stringMatching(/^warn: Schedule "b" .*put back/)]);
+    await pass(minute + 100);
+    expect(store.tasks.map(({ name }) => name)).toEqual(['a', 'b']);
+    await scheduler.stop();
+  });
+
+  it('are put back ten seconds later at most, by a process that nobody told', async () => {
+    const { store, scheduler } = setUp(declared);
+    void scheduler.start();
+    await ticks();
+    store.rows.clear();
+    await pass(10_010);
+    expect([...store.rows.keys()]).toEqual(['a', 'b']);
+    await scheduler.stop();
+  });
+
+  it('let the others tick while they cannot be put back, which is tried each second', async () => {
+    const { store, scheduler, failures, add } = setUp(declared);
+    void scheduler.start();
+    await ticks();
+    const put = store.put.bind(store);
+    store.put = async () => {
+      throw new Error('away');
+    };
+    store.rows.delete('a');
+    add('made', start);
+    scheduler.wake();
+    await pass(1_500);
+    expect(failures).toEqual(Array.from({ length: 2 }, () => 'put schedule "a" back: away'));
+    expect(store.tasks.map(({ name }) => name)).toEqual(['made']);
+    store.put = put;
+    await pass(1_000);
+    expect(store.rows.has('a')).toBe(true);
     await scheduler.stop();
   });
 

@@ -80,3 +80,18 @@ describe('the task of a tick', () => {
     expect(await store.schedules.list()).toEqual([]);
   });
 });
+
+describe('a declared schedule in memory that comes back', () => {
+  it.each([
+    { afterMs: minute - 1, nextAt: 1_000 },
+    { afterMs: minute, nextAt: 9_000 },
+  ])('$afterMs ms after its end has its next tick at $nextAt', async ({ afterMs, nextAt }) => {
+    let now = 0;
+    const { schedules } = new MemoryTaskStore({ now: () => now });
+    await schedules.put(scheduleOf({ declared: true }), 1_000);
+    await schedules.removeDeclared(['nightly']);
+    now = afterMs;
+    await schedules.put(scheduleOf({ declared: true }), 9_000);
+    expect(await schedules.find('nightly')).toMatchObject({ nextAt });
+  });
+});

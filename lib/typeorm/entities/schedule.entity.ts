@@ -19,6 +19,8 @@ export interface ScheduleRow {
   pausedAt: Date | null;
   nextAt: Date | null;
   lastAt: Date | null;
+  /** Since when a declared one is no more: it is kept for the case that it comes back. */
+  endedAt: Date | null;
   createdAt: Date;
 }
 
@@ -44,6 +46,7 @@ export function scheduleEntity(place: Place) {
         pausedAt: { ...timestamptz, name: 'paused_at', nullable: true },
         nextAt: { ...timestamptz, name: 'next_at', nullable: true },
         lastAt: { ...timestamptz, name: 'last_at', nullable: true },
+        endedAt: { ...timestamptz, name: 'ended_at', nullable: true },
         createdAt: { ...timestamptz, name: 'created_at' },
       },
     }),

@@ -258,6 +258,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "paused_at" timestamptz,
           "next_at" timestamptz,
           "last_at" timestamptz,
+          "ended_at" timestamptz,
           "created_at" timestamptz NOT NULL DEFAULT now(),
           CONSTRAINT "schedule_pkey" PRIMARY KEY ("name")
         )`);

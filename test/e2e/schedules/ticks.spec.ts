@@ -1,7 +1,7 @@
 import { CurrentTask, type Task, type TaskQueue } from 'nestjs-backie';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { startWorker } from '../../fixtures/worker-process.js';
-import { bootApp, freshSchema, next, openDataSource } from '../../support/app.js';
+import { bootApp, freshSchema, next, openDataSource, sql } from '../../support/app.js';
 import { deferred, taskOf, until } from '../../support/tasks.js';
 
 const everySecond = '* * * * * *';
@@ -104,15 +104,58 @@ it('takes over the schedule of a new deployment, and ends it with the one that d
   await bootApp([taskOf('report', () => {})], { schema, workers: false });
   expect(await list()).toHaveLength(1);
 
+  await before.app.close();
+  await after.app.close();
   const ending = await bootApp([taskOf('report', () => {}), taskOf('other', () => {})], { schema, defaults: keepAll });
-  await until(list, (all) => all.length === 0);
-  const stopped = await ticksOf(after.tasks, 'report');
+  await until(
+    () => ending.tasks.schedules(),
+    (all) => all.length === 0,
+  );
+  const stopped = await ticksOf(ending.tasks, 'report');
   await ending.tasks.schedule('other', 'other', { cron: everySecond });
   await until(
     () => ticksOf(ending.tasks, 'other'),
     (ticks) => ticks.length >= 2,
   );
-  expect(await ticksOf(after.tasks, 'report')).toEqual(stopped);
+  expect(await ticksOf(ending.tasks, 'report')).toEqual(stopped);
+});
+
+it('keeps the schedule of a running process through starts of one that declares none, and misses no tick', async () => {
+  const schema = freshSchema();
+  const Beat = taskOf('beat', () => {}, { cron: everySecond, catchUp: 'all' });
+  const Rare = taskOf('rare', () => {}, { cron: '0 0 1 1 *' });
+  const newer = await bootApp([Beat, Rare], { schema, defaults: keepAll });
+  await newer.tasks.pauseSchedule('rare');
+  await next(newer.events, 'done', 1);
+  for (let start = 0; start < 2; start++) {
+    const more = next(newer.events, 'enqueued', 3, ({ name }) => name === 'beat');
+    const older = await bootApp([taskOf('beat', () => {}), taskOf('rare', () => {})], { schema, defaults: keepAll });
+    await more;
+    await older.app.close();
+  }
+  expect(await newer.tasks.schedules()).toMatchObject([
+    { name: 'beat', declared: true, paused: false, lastAt: expect.any(Date) as Date },
+    { name: 'rare', declared: true, paused: true },
+  ]);
+  expectEverySecond(await ticksOf(newer.tasks, 'beat'));
+});
+
+it('makes good for no tick of the time in which nobody declared the schedule', async () => {
+  const schema = freshSchema();
+  const daily = () => taskOf('daily', () => {}, { cron: '@daily', catchUp: 'all' });
+  const before = await bootApp([daily()], { schema });
+  const [{ nextAt }] = await before.tasks.schedules();
+  await before.app.close();
+  const ending = await bootApp([taskOf('daily', () => {})], { schema });
+  expect(await ending.tasks.schedules()).toEqual([]);
+  await ending.app.close();
+  await sql(`UPDATE "${schema}".schedule
+    SET next_at = next_at - interval '90 days', ended_at = ended_at - interval '90 days'`);
+  const after = await bootApp([daily()], { schema, defaults: keepAll });
+  const [schedule] = await after.tasks.schedules();
+  expect(schedule).toMatchObject({ declared: true, lastAt: null });
+  expect(schedule.nextAt!.getTime()).toBeGreaterThanOrEqual(nextAt!.getTime());
+  expect(await ticksOf(after.tasks, 'daily')).toEqual([]);
 });
 
 it('enqueues tasks that expire, whatever the clock of the process says', async () => {
