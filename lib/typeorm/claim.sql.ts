@@ -23,6 +23,9 @@ export function claimSql(schema: string) {
      * first, so that tasks that are not due yet cost nothing, however many there are. At the floor's priority it begins
      * at the floor, so that what is dead below it, but cannot be vacuumed yet, costs nothing either. Nothing is read when
      * the queue is paused or the worker's lease has ended.
+     *
+     * Whether a task has expired is judged when it is locked, not when the claim began: whoever has given its unique key
+     * to another since has changed its row, and PostgreSQL judges a row that was changed again.
      */
     claim: `
       WITH RECURSIVE level("priority") AS (
@@ -50,7 +53,7 @@ export function claimSql(schema: string) {
           SELECT t."id", t."queue" FROM ${task} t
           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
             AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[]) AND t."crashes" < $9::int
-            AND (t."expires_at" IS NULL OR t."expires_at" > now() OR t."attempt" > 0)
+            AND (t."expires_at" IS NULL OR t."expires_at" > clock_timestamp() OR t."attempt" > 0)
             AND (t."scheduled_at", t."id") > (
               CASE WHEN level."priority" = $6::int THEN timestamptz 'epoch' + $7::float8 * interval '1 microsecond'
               ELSE '-infinity' END,

@@ -116,6 +116,87 @@ it("does not run a task again whose id a caller's transaction stores anew after 
   await store.close();
 });
 
+describe('a claim that began before a task expired, and came to it only after its key was given to another', () => {
+  const lockKey = 4_711;
+  const holder = new Client({ connectionString: url });
+
+  beforeAll(async () => {
+    await holder.connect();
+    await (await open()).close();
+  });
+  afterAll(() => holder.end());
+
+  /** Holds a claim up by `hold` until the second task of the queue has expired and its key is another's. */
+  async function claimedBeside(
+    queue: string,
+    hold: string,
+    claim: (store: TypeOrmTaskStore, workerId: string) => Promise<readonly { id: string }[]>,
+  ) {
+    const store = await open();
+    const { workerId } = await leaseOf(store, [queue]);
+    const first = newTask({ queue, name: 'gate' });
+    const held = { queue, uniqueKey: 'k' };
+    await store.enqueue([first]);
+    const [old] = await store.enqueue([newTask({ ...held, expiresInMs: 1_000 })]);
+    await holder.query('BEGIN');
+    await holder.query(hold);
+    const claiming = claim(store, workerId);
+    await untilWaiting();
+    await client.query(
+      `SELECT pg_sleep(extract(epoch FROM expires_at - clock_timestamp())) FROM ${schema}.task WHERE id = $1`,
+      [old.id],
+    );
+    const [fresh] = await store.enqueue([newTask({ ...held, due: { inMs: 60_000 } })]);
+    expect(fresh.duplicate).toBe(false);
+    await holder.query('COMMIT');
+    const ids = (await claiming).map(({ id }) => id);
+    await store.close();
+    return { ids, first: first.id };
+  }
+
+  /** Until the claim waits for what `holder` has locked. */
+  async function untilWaiting(): Promise<void> {
+    const { rows } = await holder.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    for (let waiting = 0; waiting === 0;) {
+      const { rowCount } = await client.query(
+        'SELECT FROM pg_stat_activity WHERE $1::int = ANY(pg_blocking_pids(pid))',
+        [rows[0].pid],
+      );
+      waiting = rowCount ?? 0;
+    }
+  }
+
+  it('does not start it', async () => {
+    // The claim changes the first task before it looks at the second.
+    await client.query(
+      `CREATE FUNCTION ${schema}.hold() RETURNS trigger LANGUAGE plpgsql AS
+       'BEGIN PERFORM pg_advisory_xact_lock(${lockKey}); RETURN NEW; END'`,
+    );
+    await client.query(
+      `CREATE TRIGGER hold BEFORE UPDATE ON ${schema}.task FOR EACH ROW WHEN (NEW.name = 'gate')
+       EXECUTE FUNCTION ${schema}.hold()`,
+    );
+    const { ids, first } = await claimedBeside(
+      'expiring',
+      `SELECT pg_advisory_xact_lock(${lockKey})`,
+      (store, workerId) => store.claim({ workerId, queue: 'expiring', names: ['gate', 'work'], limit: 10 }),
+    );
+    expect(ids).toEqual([first]);
+    await client.query(`DROP FUNCTION ${schema}.hold() CASCADE`);
+  });
+
+  it('does not start it from a queue with limits either', async () => {
+    const { ids, first } = await claimedBeside(
+      'limited',
+      `LOCK TABLE ${schema}.task_setting`,
+      async (store, workerId) => {
+        return (await store.claimLimited({ workerId, queue: 'limited', names: ['gate', 'work'], limit: 10 })).tasks;
+      },
+    );
+    expect(ids).toEqual([first]);
+  });
+});
+
 /** Claims until nothing is left, as a worker of its own. */
 async function drain(store: TypeOrmTaskStore): Promise<string[]> {
   const { workerId } = await leaseOf(store, ['shared']);

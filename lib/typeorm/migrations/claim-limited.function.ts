@@ -147,7 +147,8 @@ export function createClaimLimited(schema: string): string {
             SELECT ${candidate} FROM ${task} t
             WHERE ${waiting} AND t."priority" = level."priority"
               AND t."scheduled_at" <= v_now AND t."name" = ANY(p_names) AND t."crashes" < p_crashes
-              AND (t."expires_at" IS NULL OR t."expires_at" > v_now OR t."attempt" > 0)
+              -- Judged when it is locked: its unique key may have been given to another since v_now.
+              AND (t."expires_at" IS NULL OR t."expires_at" > clock_timestamp() OR t."attempt" > 0)
             ORDER BY t."scheduled_at", t."id"
             LIMIT v_look FOR UPDATE SKIP LOCKED
           ) d
