@@ -46,9 +46,11 @@ export class TaskBulk {
     checkBulkFilter('removeMany', filter);
     const picking = await this.picking(filter, bulkStates.removeMany);
     const remove = async (tasks: readonly PickedTask[]) => (await this.store.bulk.remove(tasks)).length;
-    // Live ones first: one that ends meanwhile is met among the finished.
-    const live = picking.states?.includes('ready') ? await this.each('live', picking, remove) : 0;
-    return live + (await this.each('finished', picking, remove));
+    const states = picking.states ?? [];
+    // Live ones first: one that ends meanwhile is met among the finished, if those are asked for.
+    const live = states.includes('ready') ? await this.each('live', picking, remove) : 0;
+    const finished = states.some((state) => state !== 'ready') ? await this.each('finished', picking, remove) : 0;
+    return live + finished;
   }
 
   private retrying(picking: PickFilter): Promise<number> {

@@ -2,6 +2,7 @@ import { InvalidOptionsError } from 'nestjs-backie';
 import { expect, it } from 'vitest';
 import { doneIn, startWorker } from '../../fixtures/worker-process.js';
 import { bootApp, freshSchema, next } from '../../support/app.js';
+import { sentStatements } from '../../support/sent-statements.js';
 import { forever, found, taskOf, until } from '../../support/tasks.js';
 
 const none = { ready: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
@@ -41,6 +42,20 @@ it('leaves alone what was enqueued after a time', async () => {
   expect(removed).toBeGreaterThan(0);
   expect(removed).toBeLessThan(ready);
   expect(await tasks.find(early.id)).toBeNull();
+});
+
+it('looks for what it removes only where tasks of the asked states are', async () => {
+  const statements = sentStatements();
+  const { tasks } = await bootApp([], { workers: false });
+  const picks = async (filter: Parameters<typeof tasks.removeMany>[0]) => {
+    statements.reset();
+    await tasks.removeMany(filter);
+    return Object.keys(statements.counts()).filter((name) => name.startsWith('backie_pick'));
+  };
+  expect(await picks({ state: ['ready'] })).toEqual(['backie_pickLive']);
+  expect(await picks({ state: ['failed', 'done'] })).toEqual(['backie_pickFinished']);
+  expect(await picks({ state: ['ready', 'cancelled'] })).toEqual(['backie_pickLive', 'backie_pickFinished']);
+  expect(await picks({})).toEqual(['backie_pickLive', 'backie_pickFinished']);
 });
 
 it('retries what has failed or was cancelled, but no dead letters', async () => {
