@@ -1,5 +1,5 @@
 import { keepEnded, putBack, stays } from './finished-tasks.sql.js';
-import { beyond, sameKey } from './fragments.sql.js';
+import { beyond, leastId, sameKey } from './fragments.sql.js';
 import { hear, wake } from './hints.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 
@@ -16,14 +16,16 @@ export function bulkSql(schema: string) {
 
   /**
    * $1 limit, $2 the id after which to go on or null, $3 queue, $4 name, $5 states, $6 unique key, $7 enqueued before, in
-   * ms since 1970; null for all. Along the primary key, of which each batch reads the part that follows the last one.
+   * ms since 1970; null for all.
    */
+  const fits = (state: string) => `($4::text IS NULL OR t."name" = $4) AND ($5::text[] IS NULL OR ${state} = ANY($5))
+        AND ($6::text IS NULL OR t."unique_key" = $6)
+        AND t."created_at" < timestamptz 'epoch' + $7::float8 * interval '1 millisecond'`;
+  /** Along the primary key, of which each batch reads the part that follows the last one. */
   const pick = (from: string, state: string, more = '') => `
       SELECT t."id", t."queue", t."name" FROM ${from} t
       WHERE ${beyond('t."id"', '$2', 'ASC')} AND ($3::text IS NULL OR t."queue" = $3)
-        AND ($4::text IS NULL OR t."name" = $4) AND ($5::text[] IS NULL OR ${state} = ANY($5))
-        AND ($6::text IS NULL OR t."unique_key" = $6)
-        AND t."created_at" < timestamptz 'epoch' + $7::float8 * interval '1 millisecond'${more}
+        AND ${fits(state)}${more}
       ORDER BY t."id" LIMIT $1`;
   const input = (columns: string, names: string) =>
     `(SELECT * FROM unnest(${columns}) AS i(${names}) ORDER BY i."id") i`;
@@ -39,6 +41,17 @@ export function bulkSql(schema: string) {
       `
         AND ${stays} AND ($8::boolean IS NULL OR (t."dead_from" IS NOT NULL) = $8) AND ($9::text IS NULL OR t."dead_from" = $9)`,
     ),
+
+    /**
+     * The same among dead letters of one queue, few in a long history. $8 where they came from, or null. By
+     * finished_task_dead, whatever the statistics say: nothing else has rows in the order of queues.
+     */
+    pickDead: `
+      SELECT t."id", t."queue", t."name" FROM ${finished} t
+      WHERE t."dead_from" IS NOT NULL AND t."queue" <= $3::text
+        AND (t."queue", t."id") >= ($3::text, coalesce($2::uuid, '${leastId}')) AND t."id" IS DISTINCT FROM $2::uuid
+        AND ${fits('t."state"')} AND ${stays} AND ($8::text IS NULL OR t."dead_from" = $8)
+      ORDER BY t."queue", t."id" LIMIT $1`,
 
     /** $1 ids, $2 queues, $3 for how many milliseconds each stays when it is cancelled. */
     cancelMany: `

@@ -20,13 +20,14 @@ export const mayHave = (s: string, workerId: string, queueName: string) => `
             AND NOT EXISTS (SELECT FROM ${s}."queue" q
               WHERE q."name" = ${queueName} AND (q."paused_at" IS NOT NULL OR q."limited"))`;
 
-const [least, greatest] = ['00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff'];
+export const leastId = '00000000-0000-0000-0000-000000000000';
+const greatestId = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
 /**
  * Ids that come after the cursor in this order, or all when it is null. Not `cursor IS NULL OR …`: the plan that a session
  * keeps could not begin at the cursor then, and would read all that stands before it.
  */
 export function beyond(id: string, cursor: string, order: 'ASC' | 'DESC'): string {
-  const [reaches, first] = order === 'ASC' ? ['>=', least] : ['<=', greatest];
+  const [reaches, first] = order === 'ASC' ? ['>=', leastId] : ['<=', greatestId];
   return `${id} ${reaches} coalesce(${cursor}::uuid, '${first}') AND ${id} IS DISTINCT FROM ${cursor}::uuid`;
 }

@@ -22,10 +22,13 @@ export class TypeOrmBulkStore extends BulkStore {
   async pick({ filter, among, limit, after }: PickRequest): Promise<readonly PickedTask[]> {
     const { queue = null, name = null, states = null, uniqueKey = null, before, dead = null, deadFrom = null } = filter;
     const values = [limit, after, queue, name, states, uniqueKey, before];
+    const { pickLive, pickFinished, pickDead } = this.statements;
     const rows =
       among === 'live'
-        ? await this.run(this.statements.pickLive, values)
-        : await this.run(this.statements.pickFinished, [...values, dead, deadFrom]);
+        ? await this.run(pickLive, values)
+        : dead === true && queue !== null
+          ? await this.run(pickDead, [...values, deadFrom])
+          : await this.run(pickFinished, [...values, dead, deadFrom]);
     return rows.map((row) => ({ id: text(row[0]), queue: text(row[1]), name: text(row[2]) }));
   }
 

@@ -370,6 +370,17 @@ export function describeTaskEnds(name: string, create: () => Promise<TaskStoreUn
         }
       });
 
+      it('picks dead letters of a queue page by page', async () => {
+        const letters = [await deadLetter(), await deadLetter(), await deadLetter()].toSorted();
+        const filter = { queue: dead, before: later, dead: true };
+        const picked: string[] = [];
+        for (const after of [null, ...letters]) {
+          picked.push(...idsOf(await bulk.pick({ among: 'finished', filter, limit: 1, after })));
+        }
+        expect(picked).toEqual(letters);
+        expect(await bulk.pick({ among: 'finished', filter: { ...filter, queue }, limit: 1, after: null })).toEqual([]);
+      });
+
       it('picks by name, state, unique key, time and dead letters, and by all at once', async () => {
         const letter = await deadLetter();
         const [odd, key] = [await add({ name: 'other' }), await add({ uniqueKey: 'k' })];

@@ -143,6 +143,9 @@ export function createBackie(schema: string): new () => MigrationInterface {
           CONSTRAINT "finished_task_pkey" PRIMARY KEY ("id", "queue", "kept_until"),
           CONSTRAINT "finished_task_state" CHECK ("state" IN ('done', 'failed', 'cancelled'))
         ) PARTITION BY RANGE ("kept_until")`);
+      // What is no dead letter has no place in it.
+      await runner.query(`
+        CREATE INDEX "finished_task_dead" ON ${s}."finished_task" ("queue", "id") WHERE "dead_from" IS NOT NULL`);
       await runner.query(`
         CREATE TABLE ${s}."finished_task_forever" PARTITION OF ${s}."finished_task"
         FOR VALUES FROM ('infinity') TO (MAXVALUE)`);

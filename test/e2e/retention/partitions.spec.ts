@@ -13,6 +13,17 @@ const done = (job: string) => ({ job, today: true, finished: true, holder: expec
 /** A partition whose day is over: two days ago, so that no midnight comes between. */
 const past = () => partitionAt(Date.now() - 2 * dayMs);
 
+it('gives each partition that it makes the index of dead letters', async () => {
+  const { schema, store, tables } = await world();
+  await prune(store, [dayMs]);
+  const made = await tables();
+  expect(made.length).toBeGreaterThan(always.length);
+  const indexed = await sql(`SELECT FROM pg_inherits WHERE inhparent = $1::regclass`, [
+    `"${schema}".finished_task_dead`,
+  ]);
+  expect(indexed).toHaveLength(made.length - 1);
+});
+
 it('makes the days until which tasks will stay, and stores each task in its own', async () => {
   const { store, end, places, tables } = await world();
   expect(await tables()).toEqual(always);

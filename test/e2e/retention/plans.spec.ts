@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { dayMs, partitionAt } from '../../../dist/typeorm/partitions.js';
 import { statementTexts } from '../../../dist/typeorm/statements.js';
 import { shared } from '../../support/app.js';
-import { buffersOf, explainAndRollBack, nodesOf } from '../../support/explain.js';
+import { buffersOf, explain, explainAndRollBack, nodesOf, shapeOf } from '../../support/explain.js';
 import { explainingServer } from '../../support/explaining-server.js';
 
 /** What is read of a history of 100,000 tasks in a hundred partitions, by sessions that are set as the engine's are. */
@@ -14,13 +14,15 @@ const tasks = 100_000;
 /** Beside 100 that a worker holds: so many that are ready, with ids that come after those of the history. */
 const ready = 20_000;
 const workerId = randomUUID();
+/** The last so many of the history are dead letters, and nothing else in it is. */
+const letters = 200;
 const idAt = (place: number) => `00000000-0000-7000-8000-${place.toString(16).padStart(12, '0')}`;
 
 const server = shared(() => explainingServer({ shared_buffers: '512MB' }));
 
 /**
  * Measured on PostgreSQL 18: find 208, listNewestFirst 319 and far back 306, listOldestFirst 315 and far on 306, pickLive
- * 14, pickFinished 311, remove 208, retry 212, settleKept 750 (its tasks go to 51 partitions), pruneFinished 604. The
+ * 14, pickFinished 311, pickDead 206 and far on 195, remove 208, retry 212, settleKept 750 (its tasks go to 51 partitions), pruneFinished 604. The
  * bounds are about a fifth more.
  */
 const cases: { name: keyof typeof texts; where?: string; values: readonly unknown[]; most: number }[] = [
@@ -40,6 +42,13 @@ const cases: { name: keyof typeof texts; where?: string; values: readonly unknow
     where: ' far on',
     values: [500, idAt(90_000), null, null, ['failed'], null, 1e13, false, null],
     most: 375,
+  },
+  { name: 'pickDead', values: [500, null, 'dead', null, ['failed'], null, 1e13, null], most: 250 },
+  {
+    name: 'pickDead',
+    where: ' far on',
+    values: [500, idAt(tasks - 10), 'dead', null, ['failed'], null, 1e13, null],
+    most: 235,
   },
   { name: 'remove', values: [idAt(77_777)], most: 250 },
   { name: 'retry', values: [idAt(77_777)], most: 260 },
@@ -77,6 +86,9 @@ describe('a history in a hundred partitions', () => {
        FROM generate_series(1, ${tasks}) i`,
     );
     await client.query(
+      `UPDATE backie.finished_task SET queue = 'dead', dead_from = 'q' WHERE id > '${idAt(tasks - letters)}'`,
+    );
+    await client.query(
       `INSERT INTO backie.task (id, queue, name, payload, worker_id, claim_seq, attempt)
        SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, 'q', 'work', '{}', '${workerId}', 1, 1
        FROM generate_series(${tasks + 1}, ${tasks + 100}) i`,
@@ -100,5 +112,19 @@ describe('a history in a hundred partitions', () => {
       expect(node['Actual Rows']! * node['Actual Loops']!).toBeLessThanOrEqual(1_000);
     }
     expect(buffersOf(plan)).toBeLessThanOrEqual(most);
+  });
+
+  it.each([
+    ['when they are known', 'ANALYZE backie.finished_task'],
+    ['when it was empty', 'TRUNCATE backie.finished_task; ANALYZE backie.finished_task'],
+  ])('finds dead letters by their own index, %s', async (_title, change) => {
+    const { client, engine } = server();
+    await client.query(change);
+    await engine.query('DISCARD PLANS');
+    const shape = shapeOf(await explain(engine, '"pickDead"', [500, null, 'dead', null, ['failed'], null, 1e13, null]));
+    expect(shape.filter((line) => line.includes('Sort'))).toEqual([]);
+    const scans = shape.filter((line) => line.includes('Scan'));
+    expect(scans.length).toBeGreaterThanOrEqual(partitions);
+    expect(scans.filter((line) => !line.includes('_queue_id_idx'))).toEqual([]);
   });
 });
