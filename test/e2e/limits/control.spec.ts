@@ -143,8 +143,8 @@ it('shows the concurrency that holds, and lets what runs finish when it is lower
     );
   await status();
   expect(pool.status().queues).toMatchObject([{ name: 'default', concurrency: 1, running: 3 }]);
-  await tasks.setLimits('default', { concurrency: 4 });
   const fourth = next(events, 'started');
+  await tasks.setLimits('default', { concurrency: 4 });
   await status();
   await fourth;
   const done = next(events, 'done', 5);
