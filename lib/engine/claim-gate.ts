@@ -19,6 +19,7 @@ export class ClaimGate {
   private plain: readonly string[] = [];
   private rated: readonly string[] = [];
   private known: string;
+  private paused: ReadonlySet<string> = new Set();
   private lookedForStrays = -Infinity;
   /** The latest claim did not look for strays, since one before it had done so just then. */
   private straysWait = false;
@@ -38,6 +39,7 @@ export class ClaimGate {
     const set = queues.get(this.queue.name);
     this.concurrency = set?.concurrency ?? this.queue.concurrency;
     this.limited = set?.limited ?? false;
+    this.paused = pausedTasks;
     const names = [...this.tasks.keys()].filter((name) => !pausedTasks.has(name));
     this.sort(names, ratedTasks);
     const before = this.known;
@@ -48,6 +50,11 @@ export class ClaimGate {
   /** Whether a task of this name may be stored as claimed by this worker. */
   hands(name: string): boolean {
     return !this.limited && this.plain.includes(name);
+  }
+
+  /** Whether a task of this name may start: a claim may have been under way when it was paused. */
+  starts(name: string): boolean {
+    return !this.paused.has(name);
   }
 
   /** After how many milliseconds to look again at the latest. */

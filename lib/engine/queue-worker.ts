@@ -229,7 +229,8 @@ export class QueueWorker {
     let started = 0;
     while (this.free > 0 && !this.context.settler.overloaded && (next = this.prefetch.at(started))) {
       started++;
-      this.executor.run(next);
+      if (this.gate.starts(next.task.name)) this.executor.run(next);
+      else this.recorder.release(next.task, next.lease);
     }
     if (started > 0) this.prefetch.removeFirst(started);
   }

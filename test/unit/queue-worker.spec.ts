@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Backoff } from '../../lib/engine/backoff.js';
 import type { CurrentTask } from '../../lib/engine/current-task.js';
 import { LaneKeeper } from '../../lib/engine/lane-keeper.js';
+import { noControl } from '../../lib/engine/limits.js';
 import { QueueWorker } from '../../lib/engine/queue-worker.js';
 import type { QueueWorkerContext } from '../../lib/engine/queue-worker-context.js';
 import { Settler, type Settling, type Verdict } from '../../lib/engine/settler.js';
@@ -751,6 +752,22 @@ describe('a queue worker', () => {
     worker.collectHeld(held);
     expect([...held]).toEqual([`${id} 2`]);
     worker.lose(leases[1]!);
+    await worker.stop();
+  });
+
+  it('gives back what a claim brings whose name was paused while it was under way', async () => {
+    const handler = vi.fn<() => void>();
+    const { store, claim, worker } = await setUp([definition(handler)], { pollIntervalMs: hourMs });
+    await store.enqueue(newTasks(1));
+    claim.mockImplementationOnce(async (request) => {
+      const claimed = await MemoryTaskStore.prototype.claim.call(store, request);
+      worker.apply({ ...noControl, pausedTasks: new Set(['work']) });
+      return claimed;
+    });
+    worker.start();
+    await ticks(100);
+    expect(handler).not.toHaveBeenCalled();
+    expect(await store.counts()).toMatchObject({ ready: 1, running: 0 });
     await worker.stop();
   });
 
