@@ -5,10 +5,10 @@ import type { ClaimedTask } from './task.js';
 
 /** What an attempt lets its handler do to it. */
 export interface AttemptControls {
-  controller(): AbortController;
-  snooze(ms: number): void;
+  readonly signal: AbortSignal;
   /** Undefined when the attempt has no transaction. */
-  manager(): unknown;
+  readonly manager: unknown;
+  snooze(ms: number): void;
 }
 
 /** What a transaction gives to its handler. The engine does not know: whoever does augments it. */
@@ -67,7 +67,7 @@ export class CurrentTask {
    * Whatever the handler does after that is not recorded.
    */
   get signal(): AbortSignal {
-    return this.#controls.controller().signal;
+    return this.#controls.signal;
   }
 
   /**
@@ -77,7 +77,7 @@ export class CurrentTask {
    * @throws NotTransactionalError when the task is not transactional.
    */
   get manager(): TaskManager {
-    const manager = this.#controls.manager();
+    const { manager } = this.#controls;
     if (manager === undefined) throw new NotTransactionalError(this.name);
     return manager as TaskManager;
   }

@@ -1,5 +1,6 @@
 import { LeaseLostError, ShutdownError, TaskCancelledError, TaskTimeoutError } from '../errors/execution.errors.js';
-import { CurrentTask } from './current-task.js';
+import { type AttemptControls, CurrentTask } from './current-task.js';
+import type { DeadlineWatch, Timed } from './deadline-watch.js';
 import type { Outcome } from './settlement.js';
 import type { ClaimedTask } from './task.js';
 import type { TaskHandler } from './task-definition.js';
@@ -18,21 +19,21 @@ function returning(value: unknown): Outcome {
  * the signal, or never settles, can hold neither its slot nor the pool. What it does later is ignored, its rejection
  * included.
  */
-export class Execution {
+export class Execution implements AttemptControls, Timed {
   /** Monotonic milliseconds (performance.now) at which the timeout ends the attempt. */
   readonly deadline: number;
   readonly startedAt = performance.now();
   /** What the handler gets as `task.manager`, when the attempt has a transaction. */
   manager: unknown;
-  private controller: AbortController | undefined;
+  private aborter: AbortController | undefined;
   private settled: Outcome | undefined;
   private over: (outcome: Outcome) => void = () => {};
-  private timer: NodeJS.Timeout | undefined;
   private snoozeMs: number | undefined;
 
   constructor(
     readonly task: ClaimedTask,
     readonly limits: { readonly maxRetries: number; readonly timeoutMs: number },
+    private readonly deadlines: DeadlineWatch,
   ) {
     this.deadline = this.startedAt + limits.timeoutMs;
   }
@@ -47,20 +48,15 @@ export class Execution {
     const { settled } = this;
     if (settled) return queueMicrotask(() => over(settled));
     this.over = over;
-    this.timer = setTimeout(() => this.timeOut(), this.limits.timeoutMs);
-    const controls = {
-      controller: () => this.abortController(),
-      snooze: (ms: number) => this.snooze(ms),
-      manager: () => this.manager,
-    };
-    const current = new CurrentTask(this.task, this.limits, controls);
+    this.deadlines.add(this);
+    const current = new CurrentTask(this.task, this.limits, this);
     call(handler, this.task.payload, current).then(
       (value) => this.end(this.snoozeMs === undefined ? returning(value) : { kind: 'snoozed', delayMs: this.snoozeMs }),
       (error: unknown) => this.end({ kind: 'threw', error }),
     );
   }
 
-  private snooze(ms: number): void {
+  snooze(ms: number): void {
     if (this.abortReason) throw this.abortReason;
     this.snoozeMs = ms;
   }
@@ -78,7 +74,7 @@ export class Execution {
     this.end({ kind: 'lost' }, new LeaseLostError(this.task.name, this.task.id));
   }
 
-  private timeOut(): void {
+  timeOut(): void {
     const error = new TaskTimeoutError(this.task.name, this.limits.timeoutMs);
     this.end({ kind: 'timedOut', error }, error);
   }
@@ -86,23 +82,23 @@ export class Execution {
   private end(outcome: Outcome, reason?: Error): void {
     if (this.settled) return;
     this.settled = outcome;
-    clearTimeout(this.timer);
+    this.deadlines.delete(this);
     if (!reason) return this.over(outcome);
     this.abortReason = reason;
     // Whoever ends attempts may be going through a list of them.
     queueMicrotask(() => this.over(outcome));
-    this.controller?.abort(reason);
+    this.aborter?.abort(reason);
   }
 
   private abortReason: Error | undefined;
 
   /** Made only for handlers that ask for the signal: most do not, and it costs more than all the rest here. */
-  private abortController(): AbortController {
-    if (!this.controller) {
-      this.controller = new AbortController();
-      if (this.abortReason) this.controller.abort(this.abortReason);
+  get signal(): AbortSignal {
+    if (!this.aborter) {
+      this.aborter = new AbortController();
+      if (this.abortReason) this.aborter.abort(this.abortReason);
     }
-    return this.controller;
+    return this.aborter.signal;
   }
 }
 

@@ -10,6 +10,8 @@ const longestWaitMs = 200;
 /** The tasks of one queue that were claimed ahead of a free slot, in the order of their start. */
 export class PrefetchBuffer {
   private tasks: HeldTask[] = [];
+  /** How many at the front of `tasks` have started; they are taken out now and then, not one by one. */
+  private gone = 0;
   private watch: NodeJS.Timeout | undefined;
 
   constructor(
@@ -18,7 +20,7 @@ export class PrefetchBuffer {
   ) {}
 
   get size(): number {
-    return this.tasks.length;
+    return this.tasks.length - this.gone;
   }
 
   add(claimed: readonly HeldTask[]): void {
@@ -27,56 +29,64 @@ export class PrefetchBuffer {
 
   /** Before all others. */
   addFirst(task: HeldTask): void {
-    this.tasks.unshift(task);
+    this.tidied().unshift(task);
   }
 
   at(place: number): HeldTask | undefined {
-    return this.tasks[place];
+    return this.tasks[this.gone + place];
   }
 
   /** So many have started. */
   removeFirst(count: number): void {
-    this.tasks.splice(0, count);
+    this.gone += count;
+    if (this.gone * 2 >= this.tasks.length) this.tidied();
   }
 
   holds(id: string): boolean {
-    return this.tasks.some(({ task }) => task.id === id);
+    return this.tidied().some(({ task }) => task.id === id);
   }
 
   /** Adds the claim of each task, as its `claimKey`. */
   collectClaims(into: Set<string>): void {
-    for (const { task } of this.tasks) into.add(claimKey(task));
+    for (const { task } of this.tidied()) into.add(claimKey(task));
   }
 
   /** Gives everything back to the queue. */
   giveBack(): void {
     clearTimeout(this.watch);
-    this.release(this.tasks.splice(0));
+    this.release(this.tidied().splice(0));
   }
 
   /** Gives back what this claim holds, if it is here. */
   giveBackClaim(claim: SettledClaim): void {
-    const place = this.tasks.findIndex((held) => isHeldBy(held, claim));
+    const place = this.tidied().findIndex((held) => isHeldBy(held, claim));
     if (place >= 0) this.release(this.tasks.splice(place, 1));
   }
 
   /** @returns What this lease covered: it is no longer here. */
   forget(lease: Lease): HeldTask[] {
-    const forgotten = this.tasks.filter((held) => held.lease === lease);
+    const forgotten = this.tidied().filter((held) => held.lease === lease);
     this.tasks = this.tasks.filter((held) => held.lease !== lease);
     return forgotten;
   }
 
   /** Tasks that were thought to be short may turn out long: what waits behind them must not wait with them. */
   watchFirst(): void {
-    const first = this.tasks[0];
+    const first = this.at(0);
     if (!first) return;
     clearTimeout(this.watch);
     this.watch = setTimeout(() => {
-      if (this.tasks[0] !== first) return this.watchFirst();
+      if (this.at(0) !== first) return this.watchFirst();
       this.pace.stalled(longestWaitMs);
       this.giveBack();
     }, longestWaitMs).unref();
+  }
+
+  /** @returns All that are here, and none besides. */
+  private tidied(): HeldTask[] {
+    this.tasks.splice(0, this.gone);
+    this.gone = 0;
+    return this.tasks;
   }
 
   private release(held: readonly HeldTask[]): void {

@@ -1,6 +1,7 @@
 import { TransactionsUnsupportedError } from '../errors/transaction.errors.js';
 import { type AttemptRecorder, attemptRef } from './attempt-recorder.js';
 import { claimKey, type SettledClaim } from './claim.js';
+import { DeadlineWatch } from './deadline-watch.js';
 import { Execution } from './execution.js';
 import { type HeldTask, isHeldBy } from './held-task.js';
 import type { Lease } from './lease.js';
@@ -23,6 +24,7 @@ export class TaskExecutor {
   private readonly runs = new Set<Run>();
   private longest: ClaimedTask | undefined;
   private longestMs = -1;
+  private readonly deadlines = new DeadlineWatch();
   private waitingForTheEnd: (() => void)[] = [];
 
   /** @param freed Told when an attempt has ended, and its slot is free. */
@@ -77,10 +79,11 @@ export class TaskExecutor {
     // What has expired meanwhile goes back too, to be ended as such.
     if (!definition || (startBy !== Infinity && performance.now() >= startBy))
       return this.recorder.release(task, lease);
-    const execution = new Execution(task, {
+    const limits = {
       maxRetries: task.maxRetries ?? definition.maxRetries,
       timeoutMs: task.timeoutMs ?? definition.timeoutMs ?? this.queue.executionTimeoutMs,
-    });
+    };
+    const execution = new Execution(task, limits, this.deadlines);
     this.context.starting(execution);
     this.context.reporter.event('started', attemptRef(task));
     const run: Run = { task, execution, lease, startBy };

@@ -8,10 +8,14 @@ export function claimSql(schema: string) {
 
   /** Exact: a double counts the seconds since 1970 to a quarter of a microsecond. */
   const micros = (column: string) => `(date_part('epoch', ${column}) * 1000000)::bigint`;
-  /** The columns of a claimed task, in the order of `claimedTask`. */
-  const claimed = `t."id", t."name", t."payload", t."priority", t."attempt", t."retries", t."max_retries",
-        t."timeout_ms", t."claim_seq", ${micros('t."created_at"')} AS "created_at",
-        ${micros('t."scheduled_at"')} AS "scheduled_at", t."crashes",
+  /**
+   * The columns of a claimed task, in the order of `claimedTask`. Null stands for what most tasks have: each value that is
+   * not sent is one that neither side has to write, send and read, fifty thousand times a second.
+   */
+  const claimed = `t."id", t."name", t."payload", ${micros('t."created_at"')} AS "created_at",
+        ${micros(`nullif(t."scheduled_at", t."created_at")`)} AS "scheduled_at", nullif(t."priority", 0) AS "priority",
+        nullif(t."attempt", 1) AS "attempt", nullif(t."claim_seq", 1) AS "claim_seq", nullif(t."retries", 0) AS "retries",
+        nullif(t."crashes", 0) AS "crashes", t."max_retries", t."timeout_ms",
         CASE WHEN t."attempt" = 1 THEN ${millis('t."expires_at" - now()')} END AS "expires_in_ms", t."lane"`;
 
   return {
@@ -26,6 +30,9 @@ export function claimSql(schema: string) {
      *
      * Whether a task has expired is judged when it is locked, not when the claim began: whoever has given its unique key
      * to another since has changed its row, and PostgreSQL judges a row that was changed again.
+     *
+     * Rows are found again by their place in the table, which a locked row keeps. One that another transaction moved and
+     * left due, between this statement's snapshot and its lock, is not seen there: it is the next claim's.
      */
     claim: `
       WITH RECURSIVE level("priority") AS (
@@ -49,8 +56,8 @@ export function claimSql(schema: string) {
           END
         FROM level WHERE level."priority" IS NOT NULL
       ), due AS MATERIALIZED (
-        SELECT d."id", d."queue", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
-          SELECT t."id", t."queue" FROM ${task} t
+        SELECT d."tid", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
+          SELECT t.ctid AS "tid" FROM ${task} t
           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
             AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[]) AND t."crashes" < $9::int
             AND (t."expires_at" IS NULL OR t."expires_at" > clock_timestamp() OR t."attempt" > 0)
@@ -66,7 +73,7 @@ export function claimSql(schema: string) {
       UPDATE ${task} t
       SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
         "claimed_ahead" = due."place" > $5::bigint AND NOT t."claimed_ahead"
-      FROM due WHERE ${sameKey('t', 'due')}
+      FROM due WHERE t.ctid = due."tid"
       RETURNING ${claimed}`,
 
     /**

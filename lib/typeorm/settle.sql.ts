@@ -27,12 +27,17 @@ export function settleSql(schema: string) {
       WHERE ${sameKey('t', 'i')}
         AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`;
 
-  const heard = (t: string) =>
-    `CASE WHEN ${t}."awaited" THEN pg_notify(${channel}, 'e' || ${t}."id")::text END AS "told"`;
+  /** One row: the ids of those that have ended as JSON text, or null for all of $2, as it nearly always is. */
+  const whichEnded = `
+      SELECT CASE WHEN (SELECT count(*) FROM ended) < cardinality($2::uuid[])
+          THEN (SELECT coalesce(json_agg("id"), '[]') FROM ended) END AS "only",
+        (${hear(channel, 'ended')}) AS "told"`;
 
   return {
     /** $1 worker, $2 ids, $3 queues, $4 claim numbers: the tasks end and leave no trace. */
-    settleRemoved: `${end()} RETURNING t."id", NULL AS "state", ${heard('t')}`,
+    settleRemoved: `
+      WITH ended AS (${end()} RETURNING t."id", t."awaited"
+      )${whichEnded}`,
 
     /**
      * The same for tasks that are done at their last attempt and stay, $5 for how many milliseconds, $6 with which results
@@ -42,8 +47,7 @@ export function settleSql(schema: string) {
       WITH ended AS (
         ${end(', $5::float8[], $6::text[]', ', "keep_ms", "result"')} RETURNING t.*, i."keep_ms", i."result"
       ), kept AS (${keepEnded(finished, 'ended', { state: `'done'`, result: '"result"::jsonb' })}
-      )
-      SELECT "id", 'done' AS "state", ${heard('ended')} FROM ended`,
+      )${whichEnded}`,
 
     /**
      * $1 worker, $2: a JSON array of [id, queue, claimSeq, state or null, keepMs, retryInMs or null, attempt or null, queue

@@ -4,6 +4,7 @@ import type { Run } from './database.js';
 import type { Statements } from './statements.js';
 import { keepValue, settlementsJson } from './task-input.js';
 import { text } from './task-row.js';
+import type { TextRow } from './text-query.js';
 
 type SettleStatement = 'settleRemoved' | 'settleKept' | 'settle';
 
@@ -24,10 +25,12 @@ export async function settleBy(
 ): Promise<ReadonlyMap<string, TaskState>> {
   const settled = new Map<string, TaskState>();
   for (const [statement, own] of inStatements(settlements)) {
-    const values = statement === 'settle' ? [settlementsJson(own)] : endedValues(statement, own);
-    // Only what `settle` writes may have come out otherwise than as done.
-    for (const [id, state] of await run(statements[statement], [workerId, ...values])) {
-      settled.set(text(id), (state as TaskState | undefined) ?? 'done');
+    if (statement === 'settle') {
+      const rows = await run(statements.settle, [workerId, settlementsJson(own)]);
+      for (const [id, state] of rows) settled.set(text(id), text(state) as TaskState);
+    } else {
+      const [row] = await run(statements[statement], [workerId, ...endedValues(statement, own)]);
+      for (const id of endedIds(row, own)) settled.set(id, 'done');
     }
   }
   return settled;
@@ -84,6 +87,12 @@ function endedValues(statement: 'settleRemoved' | 'settleKept', settlements: rea
     values.push(settlements.map((settlement) => resultOf(settlement) ?? null));
   }
   return values;
+}
+
+/** @param row What `settleRemoved` and `settleKept` answer. */
+function endedIds(row: TextRow | undefined, settlements: readonly Settlement[]): readonly string[] {
+  const only = row?.[0];
+  return only == null ? settlements.map(({ id }) => id) : (JSON.parse(only) as string[]);
 }
 
 function resultOf(settlement: Settlement): string | undefined {

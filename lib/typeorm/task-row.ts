@@ -8,20 +8,21 @@ import type { TextRow } from './text-query.js';
 
 /** The columns of `claim`; its times are microseconds. */
 export function claimedTask(queue: string, row: TextRow): ClaimedTask {
+  const createdAt = Number(row[3]) / 1_000;
   return {
     id: text(row[0]),
     name: text(row[1]),
     queue,
     payload: JSON.parse(text(row[2])) as unknown,
-    priority: Number(row[3]),
-    attempt: Number(row[4]),
-    retries: Number(row[5]),
-    maxRetries: numberOrNull(row[6]),
-    timeoutMs: numberOrNull(row[7]),
-    claimSeq: Number(row[8]),
-    createdAt: Number(row[9]) / 1_000,
-    scheduledAt: Number(row[10]) / 1_000,
-    crashes: Number(row[11]),
+    priority: numberOr(0, row[5]),
+    attempt: numberOr(1, row[6]),
+    retries: numberOr(0, row[8]),
+    maxRetries: numberOrNull(row[10]),
+    timeoutMs: numberOrNull(row[11]),
+    claimSeq: numberOr(1, row[7]),
+    createdAt,
+    scheduledAt: row[4] == null ? createdAt : Number(row[4]) / 1_000,
+    crashes: numberOr(0, row[9]),
     expiresInMs: numberOrNull(row[12]),
     lane: row[13] ?? null,
   };
@@ -88,6 +89,10 @@ export function lanesOfRows(rows: readonly (readonly (string | null | undefined)
 
 export function text(value: string | null | undefined): string {
   return value ?? '';
+}
+
+function numberOr(usual: number, value: string | null | undefined): number {
+  return value == null ? usual : Number(value);
 }
 
 function numberOrNull(value: string | null | undefined): number | null {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CurrentTask } from '../../lib/engine/current-task.js';
+import { DeadlineWatch } from '../../lib/engine/deadline-watch.js';
 import { Execution } from '../../lib/engine/execution.js';
 import type { Outcome } from '../../lib/engine/settlement.js';
 import type { TaskHandler } from '../../lib/engine/task-definition.js';
@@ -13,7 +14,7 @@ import {
 import { claimedTask, deferred, isSettled, ticks } from './engine.fixtures.js';
 
 const timeoutMs = 1_000;
-const execute = () => new Execution(claimedTask(), { maxRetries: 3, timeoutMs });
+const execute = () => new Execution(claimedTask(), { maxRetries: 3, timeoutMs }, new DeadlineWatch());
 /** Runs it and tells the outcome. */
 const outcomeOf = (execution: Execution, handler: TaskHandler) =>
   new Promise<Outcome>((resolve) => execution.run(handler, resolve));
@@ -75,7 +76,7 @@ describe('an execution', () => {
   it('calls its handler at once, with the payload and the task as it is', async () => {
     const task = claimedTask({ payload: { a: 1 }, attempt: 4, retries: 2, claimSeq: 9, createdAt: 5, scheduledAt: 6 });
     const handler = vi.fn();
-    void outcomeOf(new Execution(task, { maxRetries: 7, timeoutMs }), handler);
+    void outcomeOf(new Execution(task, { maxRetries: 7, timeoutMs }, new DeadlineWatch()), handler);
     expect(handler).toHaveBeenCalledOnce();
     const [payload, current] = handler.mock.calls[0] as [unknown, CurrentTask];
     expect(payload).toEqual({ a: 1 });

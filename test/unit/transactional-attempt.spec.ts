@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { DeadlineWatch } from '../../lib/engine/deadline-watch.js';
 import { Execution } from '../../lib/engine/execution.js';
 import type { Outcome } from '../../lib/engine/settlement.js';
 import type { TaskState } from '../../lib/engine/task.js';
@@ -47,7 +48,7 @@ describe('a transactional attempt', () => {
   beforeEach(() => {
     vi.useFakeTimers();
     transaction = new FakeTransaction();
-    execution = new Execution(claimedTask(), { maxRetries: 3, timeoutMs });
+    execution = new Execution(claimedTask(), { maxRetries: 3, timeoutMs }, new DeadlineWatch());
     outcome = undefined;
   });
 
