@@ -24,6 +24,9 @@ import { createDeclareLimits, dropDeclareLimits } from './declare-limits.functio
  * - `paused_lane` holds the concurrency keys that are paused, `lane_lock` the locks of admission; `admit_lanes` is that.
  * - `schedule` holds schedules, those that classes declare and those that were made at run time, each with its next tick.
  *
+ * In the tables of tasks the columns that have always a value of one size come first, then the others that always have
+ * one, then those that may be null: PostgreSQL knows where the first ones of a row stand, and must look for the others.
+ *
  * Primary and unique keys carry the queue, so that the tables can be distributed by it.
  */
 export function createBackie(schema: string): new () => MigrationInterface {
@@ -42,21 +45,23 @@ export function createBackie(schema: string): new () => MigrationInterface {
       await runner.query(`
         CREATE TABLE ${s}."task" (
           "id" uuid NOT NULL,
-          "queue" text NOT NULL,
-          "name" text NOT NULL,
-          "priority" smallint NOT NULL DEFAULT 0,
           "scheduled_at" timestamptz NOT NULL DEFAULT statement_timestamp(),
-          "worker_id" uuid,
-          "claimed_ahead" boolean NOT NULL DEFAULT false,
-          "awaited" boolean NOT NULL DEFAULT false,
+          "created_at" timestamptz NOT NULL DEFAULT statement_timestamp(),
           "claim_seq" bigint NOT NULL DEFAULT 0,
           "attempt" integer NOT NULL DEFAULT 0,
           "retries" integer NOT NULL DEFAULT 0,
           "crashes" integer NOT NULL DEFAULT 0,
+          "priority" smallint NOT NULL DEFAULT 0,
+          "claimed_ahead" boolean NOT NULL DEFAULT false,
+          "awaited" boolean NOT NULL DEFAULT false,
+          "queue" text NOT NULL,
+          "name" text NOT NULL,
+          "payload" jsonb NOT NULL,
+          "attempts" jsonb NOT NULL DEFAULT '[]',
+          "worker_id" uuid,
+          "started_at" timestamptz,
           "max_retries" integer,
           "timeout_ms" integer,
-          "created_at" timestamptz NOT NULL DEFAULT statement_timestamp(),
-          "started_at" timestamptz,
           "cancel_keep_ms" double precision,
           "expires_at" timestamptz,
           "unique_key" text,
@@ -66,8 +71,6 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "lane_limit" integer,
           "due_at" timestamptz,
           "sent_on_from" timestamptz,
-          "payload" jsonb NOT NULL,
-          "attempts" jsonb NOT NULL DEFAULT '[]',
           CONSTRAINT "task_pkey" PRIMARY KEY ("id", "queue")
         )`);
       await runner.query(
@@ -113,21 +116,24 @@ export function createBackie(schema: string): new () => MigrationInterface {
       await runner.query(`
         CREATE TABLE ${s}."finished_task" (
           "id" uuid NOT NULL,
-          "queue" text NOT NULL,
-          "name" text NOT NULL,
-          "state" text NOT NULL,
-          "priority" smallint NOT NULL,
           "scheduled_at" timestamptz NOT NULL,
+          "created_at" timestamptz NOT NULL,
+          "finished_at" timestamptz NOT NULL DEFAULT statement_timestamp(),
+          "kept_until" timestamptz NOT NULL,
           "claim_seq" bigint NOT NULL,
           "attempt" integer NOT NULL,
           "retries" integer NOT NULL,
           "crashes" integer NOT NULL,
+          "priority" smallint NOT NULL,
+          "queue" text NOT NULL,
+          "name" text NOT NULL,
+          "state" text NOT NULL,
+          "payload" jsonb NOT NULL,
+          "attempts" jsonb NOT NULL,
+          "worker_id" uuid,
+          "started_at" timestamptz,
           "max_retries" integer,
           "timeout_ms" integer,
-          "created_at" timestamptz NOT NULL,
-          "started_at" timestamptz,
-          "finished_at" timestamptz NOT NULL DEFAULT statement_timestamp(),
-          "kept_until" timestamptz NOT NULL,
           "expires_at" timestamptz,
           "reason" text,
           "unique_key" text,
@@ -135,10 +141,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "rate_key" text,
           "lane" text,
           "lane_limit" integer,
-          "worker_id" uuid,
           "dead_from" text,
-          "payload" jsonb NOT NULL,
-          "attempts" jsonb NOT NULL,
           "result" jsonb,
           CONSTRAINT "finished_task_pkey" PRIMARY KEY ("id", "queue", "kept_until"),
           CONSTRAINT "finished_task_state" CHECK ("state" IN ('done', 'failed', 'cancelled'))
