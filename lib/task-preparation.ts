@@ -1,4 +1,3 @@
-import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { NewTask, UniqueTerms } from './engine/task.js';
 import { encodePayload, payloadKey } from './engine/payload.js';
 import { ConcurrencyKeyError, InvalidOptionsError } from './errors/configuration.errors.js';
@@ -23,20 +22,39 @@ export interface TaskTarget {
 }
 
 /**
- * Turns payloads into rows to be stored: validated, encoded, keyed. All of it happens before anything is written, so
+ * What payloads become by the task's schema, if it has one.
+ *
+ * @throws PayloadSchemaError for the first that it refuses.
+ */
+export async function validPayloads(
+  { name, options: { schema } }: TaskTarget,
+  payloads: readonly unknown[],
+): Promise<readonly unknown[]> {
+  if (!schema) return payloads;
+  const valid: unknown[] = [];
+  // While an asynchronous schema is waited for, the caller may use the array for something else.
+  for (const payload of payloads.slice()) {
+    const result = await schema['~standard'].validate(payload);
+    if (result.issues) throw new PayloadSchemaError(name, result.issues);
+    valid.push(result.value);
+  }
+  return valid;
+}
+
+/**
+ * Turns payloads, validated ones, into rows to be stored: encoded, keyed. All of it happens before anything is written, so
  * that bad input can never leave a transaction half done.
  *
  * @param tick When they are due, if they are those of a schedule's tick. It may lie far ahead or behind by this process's
  * clock, which does not matter: the store enqueues them when it has come by its own, and counts their expiry from there.
  */
-export async function prepareTasks(
+export function prepareTasks(
   target: TaskTarget,
   payloads: readonly unknown[],
   options: EnqueueOptions,
   maxPayloadBytes: number,
   tick?: Date,
-): Promise<NewTask[]> {
-  if (!Array.isArray(payloads)) throw new InvalidOptionsError('TaskQueue.enqueueMany: payloads must be an array.');
+): NewTask[] {
   const { name, options: declared } = target;
   if (options.rateKey !== undefined && target.known && !declared.rateLimit) {
     throw new InvalidOptionsError(
@@ -46,9 +64,10 @@ export async function prepareTasks(
   }
   const unique = options.unique ?? declared.unique;
   const expiresInMs = options.expiresInMs ?? declared.expiresInMs;
-  const where = `The task ${JSON.stringify(name)}`;
-  if (tick) checkTickOf(where, unique);
-  else checkTimes(where, { ...options, unique, expiresInMs });
+  if (tick) checkTickOf(called(name), unique);
+  else if ((expiresInMs ?? options.delayMs ?? options.scheduledAt) !== undefined) {
+    checkTimes(called(name), { ...options, unique, expiresInMs });
+  }
   const terms = termsOf(unique, tick ? { scheduledAt: tick } : options);
   const due = tick ? { at: tick } : (debounced(unique) ?? dueOf(options));
   const queue = options.queue ?? declared.queue ?? 'default';
@@ -59,17 +78,13 @@ export async function prepareTasks(
   const timeoutMs = options.timeoutMs === undefined ? null : Math.ceil(options.timeoutMs);
   const expiry = expiresInMs !== undefined && { expiresInMs };
   const laneLimit = options.concurrencyLimit ?? declared.concurrencyLimit ?? 1;
-  const { schema } = declared;
   const tasks: NewTask[] = [];
-  // While an asynchronous schema is waited for, the caller may use the array for something else.
-  const given: unknown[] = payloads.slice();
-  for (const payload of given) {
-    const valid = schema ? await validated(name, schema, payload) : payload;
-    const text = encodePayload(name, valid, maxPayloadBytes);
-    const uniqueKey = options.uniqueKey ?? options.unique?.key ?? uniqueKeyOf(target, valid, text);
-    const rateKey = options.rateKey ?? rateKeyOf(target, valid);
+  for (const payload of payloads) {
+    const text = encodePayload(name, payload, maxPayloadBytes);
+    const uniqueKey = options.uniqueKey ?? options.unique?.key ?? uniqueKeyOf(target, payload, text);
+    const rateKey = options.rateKey ?? rateKeyOf(target, payload);
     const task = { id: newTaskId(), payload: text, uniqueKey, name, queue, priority, maxRetries, timeoutMs, due };
-    const lane = options.concurrencyKey ?? concurrencyKeyOf(target, valid);
+    const lane = options.concurrencyKey ?? concurrencyKeyOf(target, payload);
     // Most say none of these, and are made by the thousand.
     const plain = !terms && expiresInMs === undefined && rateKey === undefined && lane === null;
     if (plain) tasks.push(task);
@@ -87,10 +102,8 @@ export async function prepareTasks(
   return tasks;
 }
 
-async function validated(task: string, schema: StandardSchemaV1, payload: unknown): Promise<unknown> {
-  const result = await schema['~standard'].validate(payload);
-  if (result.issues) throw new PayloadSchemaError(task, result.issues);
-  return result.value;
+function called(name: string): string {
+  return `The task ${JSON.stringify(name)}`;
 }
 
 function uniqueKeyOf({ name, options: { unique } }: TaskTarget, payload: unknown, text: string): string | null {

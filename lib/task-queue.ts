@@ -7,7 +7,7 @@ import type { LimitChanges, QueueLimits } from './engine/limits.js';
 import type { PageRequest, TaskCounts, TaskFilter, TaskPage } from './engine/task-lookup.js';
 import type { TaskStore } from './engine/task-store.js';
 import type { WorkerPool } from './engine/worker-pool.js';
-import { UnknownTaskError } from './errors/configuration.errors.js';
+import { InvalidOptionsError, UnknownTaskError } from './errors/configuration.errors.js';
 import { StoreUnavailableError } from './errors/store.errors.js';
 import type { BackgroundTaskClass, PayloadOf, ResultOf } from './interfaces/background-task-handler.interface.js';
 import type { BulkFilter, RedriveFilter, ResultOptions } from './interfaces/bulk-filter.interface.js';
@@ -22,7 +22,7 @@ import { TaskBulk } from './task-bulk.js';
 import { TaskEnqueuer } from './task-enqueuer.js';
 import type { TaskEvents } from './task-events.js';
 import { TaskControls } from './task-controls.js';
-import { prepareTasks, type TaskTarget } from './task-preparation.js';
+import { prepareTasks, type TaskTarget, validPayloads } from './task-preparation.js';
 import type { KeyOptions, PausedKey } from './interfaces/paused-key.interface.js';
 import { TaskKeys } from './task-keys.js';
 import type { TaskResults } from './task-results.js';
@@ -36,9 +36,12 @@ export type EnqueueArguments<Payload, Options> = unknown extends Payload
     ? [payload?: Payload, options?: Options]
     : [payload: Payload, options?: Options];
 
+const noOptions = Object.freeze({});
+
 /** Enqueues tasks, and looks after those that are there. */
 export class TaskQueue {
   private readonly enqueuer: TaskEnqueuer;
+  private readonly targets = new WeakMap<BackgroundTaskClass, TaskTarget>();
   private readonly controls: TaskControls;
   private readonly keys: TaskKeys;
   private readonly bulk: TaskBulk;
@@ -83,10 +86,13 @@ export class TaskQueue {
   async enqueue(
     task: BackgroundTaskClass | string,
     payload?: unknown,
-    options: EnqueueOptions = {},
+    options: EnqueueOptions = noOptions,
   ): Promise<Enqueued> {
-    checkEnqueueOptions('enqueue', options);
-    const [prepared] = await prepareTasks(this.target(task), [payload], options, this.options.maxPayloadBytes);
+    // An application that waits for this call waits for each line of it.
+    if (options !== noOptions) checkEnqueueOptions('enqueue', options);
+    const target = this.target(task);
+    const payloads = target.options.schema ? await validPayloads(target, [payload]) : [payload];
+    const [prepared] = prepareTasks(target, payloads, options, this.options.maxPayloadBytes);
     if (!prepared) throw new Error('One payload gives one task.');
     const scope: unknown = options.manager ?? this.store.ambientScope();
     return this.enqueuer.enqueue(prepared, scope);
@@ -108,10 +114,14 @@ export class TaskQueue {
   async enqueueMany(
     task: BackgroundTaskClass | string,
     payloads: readonly unknown[],
-    options: EnqueueManyOptions = {},
+    options: EnqueueManyOptions = noOptions,
   ): Promise<Enqueued[]> {
     checkEnqueueOptions('enqueueMany', options);
-    const prepared = await prepareTasks(this.target(task), payloads, options, this.options.maxPayloadBytes);
+    if (!Array.isArray(payloads)) throw new InvalidOptionsError('TaskQueue.enqueueMany: payloads must be an array.');
+    const target = this.target(task);
+    // What the caller does to the array from now on changes nothing.
+    const valid = target.options.schema ? await validPayloads(target, payloads) : payloads;
+    const prepared = prepareTasks(target, valid, options, this.options.maxPayloadBytes);
     const scope: unknown = options.manager ?? this.store.ambientScope();
     return this.enqueuer.enqueueMany(prepared, scope);
   }
@@ -422,13 +432,17 @@ export class TaskQueue {
       const known = definition !== undefined;
       return { name: task, options: definition ?? {}, known, priority: this.options.task.priority };
     }
+    const known = this.targets.get(task as BackgroundTaskClass);
+    if (known) return known;
     const metadata = backgroundTaskOf(task);
     if (!metadata) throw new UnknownTaskError(nameOf(task));
     const instance = metadata.options.instance ?? defaultInstance;
     if (instance !== this.options.instance) {
       throw new UnknownTaskError(nameOf(task), instance);
     }
-    return { ...metadata, known: true, priority: this.options.task.priority };
+    const target = { ...metadata, known: true, priority: this.options.task.priority };
+    this.targets.set(task as BackgroundTaskClass, target);
+    return target;
   }
 
   /** What the driver says of a database that does not answer becomes an error of ours. */

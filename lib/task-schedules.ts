@@ -14,7 +14,7 @@ import type { ScheduleInfo, ScheduleOptions } from './interfaces/schedule-option
 import { checkScheduleOptions } from './options/check-task-options.js';
 import { checkName, maxNameLength } from './options/checks.js';
 import type { ResolvedOptions } from './options/resolve-options.js';
-import { prepareTasks, type TaskTarget } from './task-preparation.js';
+import { prepareTasks, type TaskTarget, validPayloads } from './task-preparation.js';
 import type { TaskRegistry } from './task.registry.js';
 
 /** Makes schedules and the tasks of their ticks: what TaskQueue and the engine's scheduler know of cron. */
@@ -120,14 +120,14 @@ export class TaskSchedules implements Scheduling {
     const { task: name, queue, priority, maxRetries, timeoutMs } = schedule;
     const target = known ?? this.targetOf(name, this.registry.declarationOf(name) ?? {});
     const due = new Date(tick);
-    const payload = { ...payloadOf(schedule), tick: due.toISOString() };
+    const payloads = await validPayloads(target, [{ ...payloadOf(schedule), tick: due.toISOString() }]);
     const options = {
       queue,
       priority,
       ...(maxRetries !== null && { maxRetries }),
       ...(timeoutMs !== null && { timeoutMs }),
     };
-    const [task] = await prepareTasks(target, [payload], options, this.options.maxPayloadBytes, due);
+    const [task] = prepareTasks(target, payloads, options, this.options.maxPayloadBytes, due);
     if (!task) throw new Error('One payload gives one task.');
     return task;
   }

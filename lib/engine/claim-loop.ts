@@ -180,6 +180,7 @@ export class ClaimLoop {
   /** Undefined when the worker is to stop before there is one: while the database is away that may take long. */
   private async heldLease(): Promise<Lease | undefined> {
     const lease = this.context.lease();
+    if (!(lease instanceof Promise)) return lease;
     while (!this.stopping) {
       const held = await Promise.race([lease, this.nudged()]);
       if (held) return held;

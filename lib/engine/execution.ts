@@ -48,9 +48,10 @@ export class Execution implements AttemptControls, Timed {
     const { settled } = this;
     if (settled) return queueMicrotask(() => over(settled));
     this.over = over;
-    this.deadlines.add(this);
-    const current = new CurrentTask(this.task, this.limits, this);
-    call(handler, this.task.payload, current).then(
+    const running = call(handler, this.task.payload, new CurrentTask(this.task, this.limits, this));
+    // The handler is waited for; its timer is not.
+    if (!this.settled) this.deadlines.add(this);
+    running.then(
       (value) => this.end(this.snoozeMs === undefined ? returning(value) : { kind: 'snoozed', delayMs: this.snoozeMs }),
       (error: unknown) => this.end({ kind: 'threw', error }),
     );

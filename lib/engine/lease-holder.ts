@@ -35,7 +35,8 @@ export class LeaseHolder {
   }
 
   /** The lease to work under; waits while a lost one is being replaced. */
-  held(): Promise<Lease> {
+  held(): Lease | Promise<Lease> {
+    if (this.active) return this.active;
     if (!this.current) throw new Error('The worker pool holds no lease.');
     return this.current;
   }

@@ -14,7 +14,7 @@ export interface QueueWorkerContext {
   readonly lanes: LaneKeeper;
   readonly reporter: EngineReporter;
   /** The lease to claim under; waits while a lost one is being replaced. */
-  lease(): Promise<Lease>;
+  lease(): Lease | Promise<Lease>;
   /** Whether hints of other processes arrive, so that an idle worker may poll less often. */
   hinted(): boolean;
   /** Told before an attempt starts, so that the lease is sustained at least as long as it may run. */

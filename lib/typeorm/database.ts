@@ -36,7 +36,9 @@ const sessionSettings: Readonly<Record<string, string>> = {
   enable_bitmapscan: 'off',
   enable_hashjoin: 'off',
   enable_mergejoin: 'off',
+  // A small table that can only be read as a whole looks expensive then: worth a compiler and two more processes.
   jit: 'off',
+  max_parallel_workers_per_gather: '0',
 };
 
 /**

@@ -20,9 +20,10 @@ export function laneSql(schema: string) {
       FROM ${s}."admit_lanes"($1::text[], $2::text[], $3::text[]) GROUP BY 1`,
 
     /**
-     * $1 queue, $2 name and $3 key after which it goes on, $4 limit: the next lanes in which tasks wait, and whether the
-     * first of them could have its place, a free one or that of another that gives way to it. By task_parked, from one lane
-     * to the next; by task_admitted, at most as many as the limit. It locks nothing: admission decides.
+     * $1 queue, $2 name and $3 key after which it goes on, $4 limit. First, with their places, the next lanes in which tasks
+     * wait, and whether the first of them could have its place, a free one or that of another that gives way to it: by
+     * task_parked, from one lane to the next; by task_admitted, at most as many as the limit. Then, without one, paused lanes
+     * of which tasks have a place but do not run. It locks nothing: admission decides.
      */
     laneSweep: `
       WITH RECURSIVE lane AS (
@@ -45,14 +46,13 @@ export function laneSql(schema: string) {
               SELECT FROM ${task} t WHERE ${sameLane('t', 'l')} AND t."due_at" IS NULL LIMIT head."lane_limit"
             ) held) < head."lane_limit"
             OR EXISTS (SELECT FROM ${task} m WHERE ${sameLane('m', 'l')} AND ${givesWay('m', 'head', 'now()')})
-        )
-      FROM lane l ORDER BY l."place"`,
-
-    /** $1 limit: paused lanes of which tasks have a place, but do not run. By task_admitted. */
-    laneUnparked: `
-      SELECT p."queue", p."name", p."lane" FROM ${paused} p WHERE EXISTS (
-        SELECT FROM ${task} t WHERE ${sameLane('t', 'p')} AND t."due_at" IS NULL AND t."worker_id" IS NULL
-      ) LIMIT $1`,
+        ) AS "admit", l."place"
+      FROM lane l
+      UNION ALL
+      (SELECT p."queue", p."name", p."lane", true, NULL FROM ${paused} p WHERE EXISTS (
+         SELECT FROM ${task} t WHERE ${sameLane('t', 'p')} AND t."due_at" IS NULL AND t."worker_id" IS NULL
+       ) LIMIT $4)
+      ORDER BY "place"`,
 
     /** $1 queue, $2 name, $3 key. */
     lanePause: `INSERT INTO ${paused} ("queue", "name", "lane") VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,

@@ -47,11 +47,11 @@ export class TypeOrmLaneStore extends LaneStore {
   }
 
   async sweep(): Promise<void> {
-    const unparked = await this.run(this.statements.laneUnparked, [sweepLimit]);
-    const waiting = await this.run(this.statements.laneSweep, [...this.sweptTo, sweepLimit]);
+    const lanes = await this.run(this.statements.laneSweep, [...this.sweptTo, sweepLimit]);
+    const waiting = lanes.filter(([, , , , place]) => place != null);
     const last = waiting.length < sweepLimit ? undefined : waiting.at(-1);
     this.sweptTo = last ? last.slice(0, 3).map(text) : beginning;
-    await this.admit([...unparked, ...waiting.filter((row) => row[3] === 't')].map(laneOfRow));
+    await this.admit(lanes.filter(([, , , admit]) => admit === 't').map(laneOfRow));
   }
 
   async pause(lane: Lane): Promise<void> {

@@ -63,7 +63,7 @@ describe('a lease holder', () => {
     eventsOf(1).lost();
     expect(lost).toEqual([first]);
     expect(holder.lease).toBeUndefined();
-    const held = holder.held();
+    const held = Promise.resolve(holder.held());
     expect(await isSettled(held)).toBe(false);
     renewed.resolve(new FakeLease('worker-2'));
     expect((await held).workerId).toBe('worker-2');
