@@ -2,6 +2,8 @@
 const mostAhead = 1_000;
 /** How much one new observation counts: about the last twenty decide. */
 const weight = 0.1;
+/** What a slot loses to a claim after a longer task is not worth a task that waits elsewhere. */
+const longestForeseenMs = 200;
 
 /**
  * Measures how fast a queue's slots turn over, to claim ahead just what they will start while the next claim is under
@@ -10,6 +12,8 @@ const weight = 0.1;
 export class Pace {
   private claimMs: number | undefined;
   private runMs: number | undefined;
+  /** By how much a run differs from `runMs`. */
+  private deviationMs = 0;
 
   /** A claim took this long. */
   claimed(ms: number): void {
@@ -18,6 +22,7 @@ export class Pace {
 
   /** A handler ran this long. */
   ran(ms: number): void {
+    if (this.runMs !== undefined) this.deviationMs = average(this.deviationMs, Math.abs(ms - this.runMs));
     this.runMs = average(this.runMs, ms);
   }
 
@@ -33,6 +38,18 @@ export class Pace {
   ahead(slots: number): number {
     if (this.claimMs === undefined || this.runMs === undefined) return 0;
     return Math.min(mostAhead, Math.floor((slots * this.claimMs) / Math.max(this.runMs, 0.001)));
+  }
+
+  /**
+   * How many milliseconds a task runs until it will end within the next claim or little more, so that its successor had
+   * better be claimed by now. Infinity when that cannot be foretold to within a claim, or is not worth it: short tasks have
+   * their successors by `ahead`.
+   */
+  get ripeMs(): number {
+    const { claimMs, runMs, deviationMs } = this;
+    if (claimMs === undefined || runMs === undefined || runMs <= claimMs) return Infinity;
+    if (runMs > longestForeseenMs || deviationMs > claimMs) return Infinity;
+    return Math.max(0, runMs - deviationMs - 1.5 * claimMs);
   }
 }
 

@@ -2,6 +2,7 @@ import { AttemptRecorder, attemptRef } from './attempt-recorder.js';
 import { claimKey, type SettledClaim } from './claim.js';
 import { ClaimGate } from './claim-gate.js';
 import { ClaimLoop } from './claim-loop.js';
+import { Forecast } from './forecast.js';
 import { heldTask, type HeldTask } from './held-task.js';
 import type { Lease } from './lease.js';
 import type { Control } from './limits.js';
@@ -19,6 +20,7 @@ export class QueueWorker {
   private readonly recorder: AttemptRecorder;
   private readonly executor: TaskExecutor;
   private readonly prefetch: PrefetchBuffer;
+  private readonly forecast: Forecast;
   private readonly claims: ClaimLoop;
   /** When each slot was reserved that has neither been accepted nor declined. */
   private readonly reservedSince: number[] = [];
@@ -34,6 +36,7 @@ export class QueueWorker {
     );
     this.executor = new TaskExecutor(queue, tasks, context, this.recorder, this.pace, () => this.freed());
     this.prefetch = new PrefetchBuffer(this.recorder, this.pace);
+    this.forecast = new Forecast(this.pace, this.executor, () => this.grow());
     this.claims = new ClaimLoop(queue, this.gate, this.pace, context, {
       wanted: () => this.wanted(),
       free: () => this.free,
@@ -94,6 +97,7 @@ export class QueueWorker {
   /** Resolves when no claim is under way and none will follow; what runs goes on running, what waits goes back. */
   stop(): Promise<void> {
     const stopped = this.claims.stop();
+    this.forecast.stop();
     this.prefetch.giveBack();
     return stopped;
   }
@@ -188,7 +192,7 @@ export class QueueWorker {
   /** How many tasks to claim now: for free slots, and ahead of them once half of what was ahead has started. */
   private wanted(): number {
     if (this.context.settler.overloaded) return 0;
-    const ahead = this.gate.limited ? 0 : this.pace.ahead(this.concurrency);
+    const ahead = this.gate.limited ? 0 : Math.max(this.pace.ahead(this.concurrency), this.forecast.ending);
     const wanted = this.free + ahead - this.prefetch.size;
     return wanted > 0 && (this.free > 0 || this.prefetch.size <= ahead / 2) ? wanted : 0;
   }
@@ -232,11 +236,14 @@ export class QueueWorker {
       if (this.gate.starts(next.task.name)) this.executor.run(next);
       else this.recorder.release(next.task, next.lease);
     }
-    if (started > 0) this.prefetch.removeFirst(started);
+    if (started === 0) return;
+    this.prefetch.removeFirst(started);
+    if (!this.gate.limited) this.forecast.started();
   }
 
   /** An attempt has ended. */
   private freed(): void {
+    this.forecast.ended();
     if (!this.claims.stopping) this.fill();
     this.grow();
   }

@@ -20,7 +20,7 @@ interface Run extends HeldTask {
 
 /** Runs the attempts of one queue, and ends those that must not go on. */
 export class TaskExecutor {
-  /** Of one task there may be two: an attempt that is lost takes its time to end, and meanwhile the next is claimed here. */
+  /** In the order of their starts. Of one task there may be two: an attempt that is lost takes its time to end, and meanwhile the next is claimed here. */
   private readonly runs = new Set<Run>();
   private longest: ClaimedTask | undefined;
   private longestMs = -1;
@@ -60,6 +60,22 @@ export class TaskExecutor {
     this.longest = undefined;
     this.longestMs = -1;
     return longest;
+  }
+
+  /** How many of those under way have started by then. */
+  startedBy(time: number): number {
+    let count = 0;
+    for (const { execution } of this.runs) {
+      if (execution.startedAt > time) break;
+      count++;
+    }
+    return count;
+  }
+
+  /** When the first of those under way started that did so after it; undefined when there is none. */
+  firstStartAfter(time: number): number | undefined {
+    for (const { execution } of this.runs) if (execution.startedAt > time) return execution.startedAt;
+    return undefined;
   }
 
   holds(id: string): boolean {
