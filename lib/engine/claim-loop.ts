@@ -39,10 +39,10 @@ const pauseSpread = 0.1;
 export class ClaimLoop {
   /** No claim will follow. */
   stopping = false;
-  /** It has emptied its queue, and waits for more. */
-  asleep = false;
   /** Monotonic milliseconds since when a claim has been under way; Infinity when none is. */
   claimingSince = Infinity;
+  /** The latest claim has emptied the queue, and none has come back full since. */
+  private emptied = false;
   private readonly signal = new WakeSignal();
   private readonly limitAlarm = new LimitAlarm(() => this.wake());
   private letOn: () => void = () => {};
@@ -59,6 +59,11 @@ export class ClaimLoop {
     private readonly target: ClaimTarget,
   ) {}
 
+  /** As far as it knows its queue is empty, though it may just be looking whether that is still so. */
+  get idle(): boolean {
+    return this.emptied && !this.signal.pending;
+  }
+
   start(): void {
     this.stopping = false;
     this.loop ??= this.work();
@@ -67,6 +72,7 @@ export class ClaimLoop {
   /** Resolves when no claim is under way and none will follow. */
   async stop(): Promise<void> {
     this.stopping = true;
+    this.emptied = false;
     this.limitAlarm.clear();
     this.signal.clear();
     this.signal.wake();
@@ -106,8 +112,10 @@ export class ClaimLoop {
         const claimed = await this.claim(wanted);
         errorPauseMs = 0;
         emptyClaims = claimed > 0 ? 0 : emptyClaims + 1;
-        if (claimed < wanted) await this.sleep(await this.restMs(emptyClaims));
+        if (claimed >= wanted) this.emptied = false;
+        else await this.sleep(await this.restMs(emptyClaims));
       } catch (error) {
+        this.emptied = false;
         this.context.failed(`claim from queue "${this.queue.name}"`, error);
         errorPauseMs = Math.min(Math.max(errorPauseMs * 2, 100), longestErrorPauseMs);
         if (!this.stopping) await this.signal.sleep(jittered(errorPauseMs, pauseSpread));
@@ -132,9 +140,10 @@ export class ClaimLoop {
 
   private async sleep(ms: number): Promise<void> {
     if (this.stopping) return;
-    this.asleep = true;
-    await this.signal.sleep(jittered(ms, pauseSpread));
-    this.asleep = false;
+    this.emptied = true;
+    const woken = await this.signal.sleep(jittered(ms, pauseSpread));
+    // Whoever wakes it knows of work.
+    if (woken) this.emptied = false;
   }
 
   /** How long to sleep after a claim that emptied the queue. */

@@ -133,8 +133,8 @@ export class QueueWorker {
    * @returns Monotonic milliseconds since when it is kept: its name for those two. Undefined when there is none.
    */
   reserve(name: string): number | undefined {
-    const { asleep, stopping } = this.claims;
-    if (!asleep || stopping || this.free <= 0 || !this.gate.hands(name)) return undefined;
+    const { idle, stopping } = this.claims;
+    if (!idle || stopping || this.free <= 0 || !this.gate.hands(name)) return undefined;
     if (this.context.settler.overloaded) return undefined;
     const since = performance.now();
     this.reservedSince.push(since);

@@ -8,14 +8,14 @@ const maxAlarms = 1_000;
  * otherwise work that arrives during a claim would wait for the next poll.
  */
 export class WakeSignal {
-  private pending = false;
+  private kept = false;
   private wakeSleeper: (() => void) | undefined;
   /** Timer → monotonic milliseconds at which it rings. */
   private readonly alarms = new Map<NodeJS.Timeout, number>();
 
   wake(): void {
     if (this.wakeSleeper) this.wakeSleeper();
-    else this.pending = true;
+    else this.kept = true;
   }
 
   /** Wakes the sleeper in `ms` milliseconds, or lets polling do so when too many alarms are set. */
@@ -32,19 +32,27 @@ export class WakeSignal {
     this.alarms.set(alarm, ringsAt);
   }
 
-  /** Sleeps until the next wake-up, at most `ms` milliseconds. */
-  async sleep(ms: number): Promise<void> {
-    if (!this.pending) {
+  /** Whether a wake-up is kept for the next sleep. */
+  get pending(): boolean {
+    return this.kept;
+  }
+
+  /** Sleeps until the next wake-up, at most `ms` milliseconds. @returns Whether it was woken. */
+  async sleep(ms: number): Promise<boolean> {
+    let woken = this.kept;
+    if (!woken) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, ms);
         this.wakeSleeper = () => {
+          woken = true;
           clearTimeout(timer);
           resolve();
         };
       });
       this.wakeSleeper = undefined;
     }
-    this.pending = false;
+    this.kept = false;
+    return woken;
   }
 
   clear(): void {

@@ -8,6 +8,7 @@ import { QueueWorker } from '../../lib/engine/queue-worker.js';
 import type { QueueWorkerContext } from '../../lib/engine/queue-worker-context.js';
 import { Settler, type Settling, type Verdict } from '../../lib/engine/settler.js';
 import { Suspects } from '../../lib/engine/suspects.js';
+import type { ClaimedTask } from '../../lib/engine/task.js';
 import type { QueueDefinition, TaskDefinition } from '../../lib/engine/task-definition.js';
 import type { ClaimRequest, Lease, SettledClaim } from '../../lib/engine/task-store.js';
 import { MemoryTaskStore } from '../../lib/memory/memory-task-store.js';
@@ -774,7 +775,7 @@ describe('a queue worker', () => {
   describe('keeps a slot for a task that is being enqueued', () => {
     const handed = () => claimedTask({ claimSeq: 1 });
 
-    it('only while it sleeps with a free slot and knows the task', async () => {
+    it('only while its queue is empty, with a free slot, and for a task that it knows', async () => {
       const { store, worker } = await setUp([definition(forever)], { concurrency: 2, pollIntervalMs: hourMs });
       expect(worker.reserve('work')).toBeUndefined();
       worker.start();
@@ -786,6 +787,42 @@ describe('a queue worker', () => {
       await store.enqueue(newTasks(1));
       await worker.stop();
       expect(worker.reserve('work')).toBeUndefined();
+    });
+
+    it('also while it looks by itself whether its queue is still empty, but not once somebody has told it of more', async () => {
+      const { claim, worker } = await setUp([definition(forever)], { concurrency: 5, pollIntervalMs: 1_000 });
+      worker.start();
+      await ticks();
+      const look = deferred<ClaimedTask[]>();
+      claim.mockReturnValueOnce(look.promise);
+      await vi.advanceTimersByTimeAsync(1_200);
+      expect(claim).toHaveBeenCalledTimes(2);
+      expect(worker.reserve('work')).toBeDefined();
+      worker.wake();
+      expect(worker.reserve('work')).toBeUndefined();
+      look.resolve([]);
+      await worker.stop();
+    });
+
+    it('not while it claims what it was told of, nor after a claim that left more behind', async () => {
+      const { store, claim, worker } = await setUp([definition(() => sleep(50))], {
+        concurrency: 1,
+        pollIntervalMs: hourMs,
+      });
+      worker.start();
+      await ticks();
+      const slow = deferred<ClaimedTask[]>();
+      claim.mockReturnValueOnce(slow.promise);
+      worker.wake();
+      await ticks();
+      expect(worker.reserve('work')).toBeUndefined();
+      await store.enqueue(newTasks(2));
+      slow.resolve(await MemoryTaskStore.prototype.claim.call(store, claim.mock.lastCall![0]));
+      await vi.advanceTimersByTimeAsync(50);
+      expect(worker.reserve('work')).toBeUndefined();
+      await vi.advanceTimersByTimeAsync(50);
+      expect(worker.reserve('work')).toBeDefined();
+      await worker.stop();
     });
 
     it('and runs it there, claiming no more than the other slots meanwhile', async () => {
