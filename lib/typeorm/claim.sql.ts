@@ -30,9 +30,6 @@ export function claimSql(schema: string) {
      *
      * Whether a task has expired is judged when it is locked, not when the claim began: whoever has given its unique key
      * to another since has changed its row, and PostgreSQL judges a row that was changed again.
-     *
-     * Rows are found again by their place in the table, which a locked row keeps. One that another transaction moved and
-     * left due, between this statement's snapshot and its lock, is not seen there: it is the next claim's.
      */
     claim: `
       WITH RECURSIVE level("priority") AS (
@@ -56,8 +53,8 @@ export function claimSql(schema: string) {
           END
         FROM level WHERE level."priority" IS NOT NULL
       ), due AS MATERIALIZED (
-        SELECT d."tid", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
-          SELECT t.ctid AS "tid" FROM ${task} t
+        SELECT d."id", d."queue", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
+          SELECT t."id", t."queue" FROM ${task} t
           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
             AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[]) AND t."crashes" < $9::int
             AND (t."expires_at" IS NULL OR t."expires_at" > clock_timestamp() OR t."attempt" > 0)
@@ -73,7 +70,7 @@ export function claimSql(schema: string) {
       UPDATE ${task} t
       SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
         "claimed_ahead" = due."place" > $5::bigint AND NOT t."claimed_ahead"
-      FROM due WHERE t.ctid = due."tid"
+      FROM due WHERE ${sameKey('t', 'due')}
       RETURNING ${claimed}`,
 
     /**
