@@ -110,7 +110,7 @@ function uniqueKeyOf({ name, options: { unique } }: TaskTarget, payload: unknown
   if (!unique) return null;
   const make = typeof unique === 'object' ? unique.key : unique;
   if (make === true) return payloadKey(name, text);
-  const key: unknown = make(payload);
+  const key = made('unique key', name, () => make(payload));
   checkName(`The unique key that task ${JSON.stringify(name)} makes`, key, maxKeyLength);
   return key as string;
 }
@@ -122,11 +122,27 @@ function concurrencyKeyOf({ name, options: { concurrencyKey } }: TaskTarget, pay
   try {
     key = concurrencyKey(payload);
   } catch (error) {
-    const said = error instanceof Error ? error.message : shown(error);
-    throw ConcurrencyKeyError.ofTask(name, `threw for a payload: ${said.replace(/\.$/, '')}`, { cause: error });
+    throw ConcurrencyKeyError.ofTask(name, `threw for a payload: ${said(error)}`, { cause: error });
   }
   if (nameCheck(maxKeyLength)(key) !== undefined) throw ConcurrencyKeyError.ofTask(name, `made ${shown(key)}`);
   return key as string;
+}
+
+/** @throws InvalidOptionsError when the function of the task that makes it does. */
+function made(what: string, task: string, make: () => unknown): unknown {
+  try {
+    return make();
+  } catch (error) {
+    throw new InvalidOptionsError(
+      `The function that makes the ${what} of task ${JSON.stringify(task)} threw for a payload: ${said(error)}. ` +
+        `Let it return a key for every payload.`,
+      { cause: error },
+    );
+  }
+}
+
+function said(error: unknown): string {
+  return (error instanceof Error ? error.message : shown(error)).replace(/\.$/, '');
 }
 
 type Unique = BackgroundTaskOptions['unique'] | UniqueOptions<unknown>;
@@ -149,7 +165,7 @@ function debounced(unique: Unique): NewTask['due'] | undefined {
 
 function rateKeyOf({ name, options: { rateLimit } }: TaskTarget, payload: unknown): string | undefined {
   if (!rateLimit?.key) return undefined;
-  const key: unknown = rateLimit.key(payload);
+  const key = made('rate key', name, () => rateLimit.key?.(payload));
   checkRateKey(`The rate key that task ${JSON.stringify(name)} makes`, key);
   return key;
 }

@@ -33,11 +33,14 @@ export class DeadlineWatch {
 
   private ring(): void {
     const now = performance.now();
+    const over: Timed[] = [];
     let next = Infinity;
     for (const timed of this.watched) {
-      if (timed.deadline <= now) timed.timeOut();
+      if (timed.deadline <= now) over.push(timed);
       else next = Math.min(next, timed.deadline);
     }
+    // First, so that whatever becomes of those that are over, the others are watched.
     this.ringAt(next);
+    for (const timed of over) timed.timeOut();
   }
 }

@@ -2,8 +2,8 @@ import type { Pace } from './pace.js';
 
 /** The attempts under way, by the monotonic milliseconds of their start. */
 export interface Starts {
-  /** How many have started by then. */
-  startedBy(time: number): number;
+  /** How many have started after `after`, and by `by`. */
+  startedBetween(after: number, by: number): number;
   /** When the first one after it started; undefined when there is none. */
   firstStartAfter(time: number): number | undefined;
 }
@@ -11,12 +11,13 @@ export interface Starts {
 /**
  * Foretells how many attempts are about to end. Tasks that were claimed together start together, and if they take their
  * time alike they end together too: an average then claims far too few ahead, and each slot waits for a claim.
+ *
+ * An attempt counts while its age is ripe. One that is overdue is not like the others, and counts no more: nothing must
+ * wait behind it while other processes are idle.
  */
 export class Forecast {
   /** So many are about to end. */
   ending = 0;
-  /** Those that have started by then are counted. */
-  private counted = -Infinity;
   private timer: NodeJS.Timeout | undefined;
 
   /** @param told Called when more are about to end. */
@@ -28,11 +29,7 @@ export class Forecast {
 
   /** Attempts have started. */
   started(): void {
-    if (this.timer) return;
-    const { ripeMs } = this.pace;
-    const next = ripeMs === Infinity ? undefined : this.starts.firstStartAfter(this.counted);
-    if (next === undefined) return;
-    this.timer = setTimeout(() => this.look(ripeMs), Math.max(0, next + ripeMs - performance.now())).unref();
+    if (!this.timer) this.lookNext(performance.now() - (this.pace.ripeAge?.fromMs ?? Infinity));
   }
 
   /** An attempt has ended. */
@@ -40,17 +37,31 @@ export class Forecast {
     if (this.ending > 0) this.ending--;
   }
 
+  /** What was foretold has not come true, or matters no more. */
   stop(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
     this.ending = 0;
   }
 
-  private look(ripeMs: number): void {
-    this.timer = undefined;
-    this.counted = performance.now() - ripeMs;
-    this.ending = this.starts.startedBy(this.counted);
+  private look(): void {
+    this.stop();
+    const { ripeAge } = this.pace;
+    if (!ripeAge) return;
+    const now = performance.now();
+    this.ending = this.starts.startedBetween(now - ripeAge.toMs, now - ripeAge.fromMs);
+    this.lookNext(now - ripeAge.fromMs);
     if (this.ending > 0) this.told();
-    this.started();
+  }
+
+  /** @param counted Those that have started by then are counted. */
+  private lookNext(counted: number): void {
+    const { ripeAge } = this.pace;
+    if (!ripeAge) return;
+    const now = performance.now();
+    const next = this.starts.firstStartAfter(counted);
+    const oldest = this.ending > 0 ? this.starts.firstStartAfter(now - ripeAge.toMs) : undefined;
+    const at = Math.min((next ?? Infinity) + ripeAge.fromMs, (oldest ?? Infinity) + ripeAge.toMs);
+    if (at !== Infinity) this.timer = setTimeout(() => this.look(), Math.max(0, at - now)).unref();
   }
 }

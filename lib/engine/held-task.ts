@@ -8,14 +8,19 @@ export interface HeldTask {
   readonly lease: Lease;
   /** Monotonic milliseconds until which it may start; never late, since they count from before its claim was sent. */
   readonly startBy: number;
+  /** Monotonic milliseconds since when it is held here. */
+  readonly since: number;
 }
 
-/** @param claimedAt Monotonic milliseconds of a moment before its claim was sent. */
-export function heldTask(task: ClaimedTask, lease: Lease, claimedAt: number): HeldTask {
-  return { task, lease, startBy: task.expiresInMs == null ? Infinity : claimedAt + task.expiresInMs };
+/**
+ * @param claimedAt Monotonic milliseconds of a moment before its claim was sent.
+ * @param since When it came.
+ */
+export function heldTask(task: ClaimedTask, lease: Lease, claimedAt: number, since: number): HeldTask {
+  return { task, lease, startBy: task.expiresInMs == null ? Infinity : claimedAt + task.expiresInMs, since };
 }
 
 /** Whether it is held by this claim of it, and not by another. */
-export function isHeldBy({ task }: HeldTask, { id, claimSeq }: SettledClaim): boolean {
+export function isHeldBy({ task }: Pick<HeldTask, 'task'>, { id, claimSeq }: SettledClaim): boolean {
   return task.id === id && task.claimSeq === claimSeq;
 }

@@ -41,15 +41,16 @@ export class Pace {
   }
 
   /**
-   * How many milliseconds a task runs until it will end within the next claim or little more, so that its successor had
-   * better be claimed by now. Infinity when that cannot be foretold to within a claim, or is not worth it: short tasks have
-   * their successors by `ahead`.
+   * The age, in milliseconds, at which a running task is about to end: within the next claim or little more, give or take
+   * what runs differ by. Its successor had better be claimed by now. Undefined when that cannot be foretold to within a
+   * claim, or is not worth it: short tasks have their successors by `ahead`.
    */
-  get ripeMs(): number {
+  get ripeAge(): { readonly fromMs: number; readonly toMs: number } | undefined {
     const { claimMs, runMs, deviationMs } = this;
-    if (claimMs === undefined || runMs === undefined || runMs <= claimMs) return Infinity;
-    if (runMs > longestForeseenMs || deviationMs > claimMs) return Infinity;
-    return Math.max(0, runMs - deviationMs - 1.5 * claimMs);
+    if (claimMs === undefined || runMs === undefined || runMs <= claimMs) return undefined;
+    if (runMs >= longestForeseenMs || deviationMs > claimMs) return undefined;
+    const marginMs = deviationMs + 1.5 * claimMs;
+    return { fromMs: Math.max(0, runMs - marginMs), toMs: runMs + marginMs };
   }
 }
 

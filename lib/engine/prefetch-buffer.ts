@@ -2,7 +2,6 @@ import type { AttemptRecorder } from './attempt-recorder.js';
 import { claimKey, type SettledClaim } from './claim.js';
 import { type HeldTask, isHeldBy } from './held-task.js';
 import type { Lease } from './lease.js';
-import type { Pace } from './pace.js';
 
 /** What was claimed ahead and has not started by now goes back: other processes may be idle. */
 const longestWaitMs = 200;
@@ -14,9 +13,10 @@ export class PrefetchBuffer {
   private gone = 0;
   private watch: NodeJS.Timeout | undefined;
 
+  /** @param stalled Told when the first one has waited for so many milliseconds: then all go back. */
   constructor(
     private readonly recorder: AttemptRecorder,
-    private readonly pace: Pace,
+    private readonly stalled: (waitedMs: number) => void,
   ) {}
 
   get size(): number {
@@ -57,6 +57,11 @@ export class PrefetchBuffer {
     this.release(this.tidied().splice(0));
   }
 
+  /** Gives back the last ones, so many. */
+  giveBackLast(count: number): void {
+    if (count > 0) this.release(this.tidied().splice(-count));
+  }
+
   /** Gives back what this claim holds, if it is here. */
   giveBackClaim(claim: SettledClaim): void {
     const place = this.tidied().findIndex((held) => isHeldBy(held, claim));
@@ -72,14 +77,20 @@ export class PrefetchBuffer {
 
   /** Tasks that were thought to be short may turn out long: what waits behind them must not wait with them. */
   watchFirst(): void {
+    clearTimeout(this.watch);
     const first = this.at(0);
     if (!first) return;
-    clearTimeout(this.watch);
-    this.watch = setTimeout(() => {
-      if (this.at(0) !== first) return this.watchFirst();
-      this.pace.stalled(longestWaitMs);
-      this.giveBack();
-    }, longestWaitMs).unref();
+    const waitMs = Math.max(0, first.since + longestWaitMs - performance.now());
+    this.watch = setTimeout(() => this.look(), waitMs).unref();
+  }
+
+  /** Who came first waits longest. */
+  private look(): void {
+    const first = this.at(0);
+    if (!first) return;
+    if (performance.now() - first.since < longestWaitMs) return this.watchFirst();
+    this.stalled(longestWaitMs);
+    this.giveBack();
   }
 
   /** @returns All that are here, and none besides. */

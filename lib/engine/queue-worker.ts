@@ -24,6 +24,8 @@ export class QueueWorker {
   private readonly claims: ClaimLoop;
   /** When each slot was reserved that has neither been accepted nor declined. */
   private readonly reservedSince: number[] = [];
+  /** How many slots were reserved while the claim that was sent then was under way, counting on them. */
+  private reservedDuring = { claim: 0, count: 0 };
 
   constructor(
     readonly queue: QueueDefinition,
@@ -35,7 +37,7 @@ export class QueueWorker {
       this.recorded(task, retryInMs),
     );
     this.executor = new TaskExecutor(queue, tasks, context, this.recorder, this.pace, () => this.freed());
-    this.prefetch = new PrefetchBuffer(this.recorder, this.pace);
+    this.prefetch = new PrefetchBuffer(this.recorder, (waitedMs) => this.stalled(waitedMs));
     this.forecast = new Forecast(this.pace, this.executor, () => this.grow());
     this.claims = new ClaimLoop(queue, this.gate, this.pace, context, {
       wanted: () => this.wanted(),
@@ -138,6 +140,11 @@ export class QueueWorker {
     if (this.context.settler.overloaded) return undefined;
     const since = performance.now();
     this.reservedSince.push(since);
+    const { claimingSince: claim } = this.claims;
+    if (claim !== Infinity) {
+      const count = this.reservedDuring.claim === claim ? this.reservedDuring.count + 1 : 1;
+      this.reservedDuring = { claim, count };
+    }
     return since;
   }
 
@@ -149,7 +156,7 @@ export class QueueWorker {
       return this.grow();
     }
     // Before what was claimed ahead: it is stored as started.
-    this.prefetch.addFirst(heldTask(task, lease, since));
+    this.prefetch.addFirst(heldTask(task, lease, since, performance.now()));
     this.startPrefetched();
   }
 
@@ -216,8 +223,11 @@ export class QueueWorker {
       this.abandon(claimed, lease);
       return 0;
     }
-    this.prefetch.add(claimed.map((task) => heldTask(task, lease, sentAt)));
+    const takenAt = performance.now();
+    this.prefetch.add(claimed.map((task) => heldTask(task, lease, sentAt, takenAt)));
     this.startPrefetched();
+    // They were claimed for slots that others have got meanwhile.
+    if (this.reservedDuring.claim === sentAt) this.prefetch.giveBackLast(this.reservedDuring.count);
     return claimed.length;
   }
 
@@ -239,6 +249,12 @@ export class QueueWorker {
     if (started === 0) return;
     this.prefetch.removeFirst(started);
     if (!this.gate.limited) this.forecast.started();
+  }
+
+  /** What was claimed ahead has waited too long. */
+  private stalled(waitedMs: number): void {
+    this.pace.stalled(waitedMs);
+    this.forecast.stop();
   }
 
   /** An attempt has ended. */

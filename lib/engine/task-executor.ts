@@ -14,7 +14,7 @@ import type { TransactionTerms } from './task-transaction.js';
 import { TransactionalAttempt } from './transactional-attempt.js';
 
 /** One attempt under way. */
-interface Run extends HeldTask {
+interface Run extends Pick<HeldTask, 'task' | 'lease'> {
   readonly execution: Execution;
 }
 
@@ -62,12 +62,12 @@ export class TaskExecutor {
     return longest;
   }
 
-  /** How many of those under way have started by then. */
-  startedBy(time: number): number {
+  /** How many of those under way have started after `after`, and by `by`. */
+  startedBetween(after: number, by: number): number {
     let count = 0;
     for (const { execution } of this.runs) {
-      if (execution.startedAt > time) break;
-      count++;
+      if (execution.startedAt > by) break;
+      if (execution.startedAt > after) count++;
     }
     return count;
   }
@@ -102,7 +102,7 @@ export class TaskExecutor {
     const execution = new Execution(task, limits, this.deadlines);
     this.context.starting(execution);
     this.context.reporter.event('started', attemptRef(task));
-    const run: Run = { task, execution, lease, startBy };
+    const run: Run = { task, execution, lease };
     this.runs.add(run);
     const ended = (outcome: Outcome) => this.ended(run, definition, outcome);
     if (definition.transaction) this.runInTransaction(run, definition, definition.transaction, ended);

@@ -7,7 +7,7 @@ export interface EnqueueManyOptions {
   readonly manager?: EntityManager | undefined;
   /** Milliseconds from now until it is due, by the database's clock. @default 0 */
   readonly delayMs?: number | undefined;
-  /** When it is due. Not together with `delayMs`. */
+  /** When it is due: a Date, or an ISO string with its time zone. Not together with `delayMs`. */
   readonly scheduledAt?: Date | string | undefined;
   /** Another queue than the task's own. */
   readonly queue?: string | undefined;

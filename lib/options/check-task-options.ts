@@ -122,10 +122,24 @@ export function checkDeadLetter(where: string, deadLetter: string, queue: string
 const earliest = Date.parse('0001-01-01T00:00:00.000Z');
 const latest = Date.parse('9999-12-31T23:59:59.999Z');
 
+/** Date itself takes nearly anything, and much of it by the process's own time zone. */
+const isoTime = /^(\d{4}-\d\d-\d\d)T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+
 const scheduledAt: Check = (value) => {
-  const time = typeof value === 'string' || value instanceof Date ? new Date(value).getTime() : Number.NaN;
-  return time >= earliest && time <= latest ? undefined : 'a valid Date or ISO string, from the year 1 to 9999';
+  const time = typeof value === 'string' ? timeOf(value) : value instanceof Date ? value.getTime() : Number.NaN;
+  return time >= earliest && time <= latest
+    ? undefined
+    : 'a valid Date or ISO string with its time zone, such as 2030-01-31T08:00:00Z, from the year 1 to 9999';
 };
+
+function timeOf(text: string): number {
+  const day = isoTime.exec(text)?.[1];
+  if (day === undefined) return Number.NaN;
+  const midnight = new Date(`${day}T00:00:00.000Z`);
+  // 30 February would be a day in March.
+  const isDay = !Number.isNaN(midnight.getTime()) && midnight.toISOString().startsWith(day);
+  return isDay ? Date.parse(text) : Number.NaN;
+}
 
 /** The shape is the store's business. */
 const manager: Check = (value) => object(value);

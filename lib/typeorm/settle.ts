@@ -91,7 +91,8 @@ function endedValues(statement: 'settleRemoved' | 'settleKept', settlements: rea
 
 /** @param row What `settleRemoved` and `settleKept` answer. */
 function endedIds(row: TextRow | undefined, settlements: readonly Settlement[]): readonly string[] {
-  const only = row?.[0];
+  if (!row) throw new Error('The statement that settles tasks has not said which of them have ended.');
+  const [only] = row;
   return only == null ? settlements.map(({ id }) => id) : (JSON.parse(only) as string[]);
 }
 

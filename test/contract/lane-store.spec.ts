@@ -176,6 +176,24 @@ describe('admission in PostgreSQL', () => {
     await store.close();
   });
 
+  it('is taken back by a sweep from what got its place beside the pause of its lane', async () => {
+    const { store, ids, admitHere } = await setUp('admitted beside a pause');
+    await admitHere();
+    const parked = async () => {
+      const { rows } = await client.query<{ id: string }>(
+        `SELECT id FROM ${schema}.task WHERE queue = 'admitted beside a pause' AND due_at IS NOT NULL ORDER BY id`,
+      );
+      return rows.map(({ id }) => id);
+    };
+    expect(await parked()).toHaveLength(2);
+    await client.query(
+      `INSERT INTO ${schema}.paused_lane (queue, name, lane) VALUES ('admitted beside a pause', 'work', 'a')`,
+    );
+    await store.lanes.sweep();
+    expect(await parked()).toEqual(ids.toSorted());
+    await store.close();
+  });
+
   it('is made good by a sweep when one that was sent on is in the way of one that is due', async () => {
     const { store, ids, admitHere, claim } = await setUp('sent on');
     await admitHere();

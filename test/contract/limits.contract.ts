@@ -284,6 +284,20 @@ export function describeLimits(name: string, create: () => Promise<LimitedStoreU
         expect(await claimed()).toEqual([]);
       });
 
+      it('holds for each key by itself when more keys are due than there are slots, known keys and new ones', async () => {
+        await rate({ max: 1, perMs: 60_000 });
+        for (let round = 0; round < 3; round++) {
+          const waiting = (
+            await Promise.all(Array.from({ length: 5 }, (_, key) => add(1, { rateKey: `${key}`, due: dueAt(key) })))
+          ).flat();
+          expect(await claimed(2)).toEqual(waiting.slice(0, 2));
+          expect(await claimed(2)).toEqual(waiting.slice(2, 4));
+          expect(await claimed(2)).toEqual(waiting.slice(4));
+          expect(await claimed(2)).toEqual([]);
+          await subject.passTime(61_000);
+        }
+      });
+
       it('holds a task no more whose replacement takes from another bucket', async () => {
         await rate({ max: 1, perMs: 60_000 });
         const unique = { scope: 'live', windowMs: null, replace: true, movesDue: false } as const;
@@ -326,6 +340,26 @@ export function describeLimits(name: string, create: () => Promise<LimitedStoreU
         expect(await claimed()).toEqual([]);
         await subject.passTime(60_000);
         expect(await claimed()).toEqual([urgent]);
+      });
+
+      it('starts those that came one by one while they had to wait by priority, then in their order', async () => {
+        await rate({ max: 1, perMs: 60_000 });
+        await add(1);
+        expect(await claimed()).toHaveLength(1);
+        const waiting: string[] = [];
+        for (const priority of [0, 1, 2, 3, 2, 0]) {
+          waiting.push(...(await add(1, { priority })));
+          expect(await claimed()).toEqual([]);
+        }
+        const started: string[] = [];
+        // As a worker does: it looks again when there may be more, and not before.
+        for (let looks = 0; looks < 100 && started.length < waiting.length; looks++) {
+          const { tasks, nextInMs } = await claim();
+          started.push(...ids(tasks));
+          await subject.passTime(Math.ceil(nextInMs ?? 60_000));
+        }
+        const [a0, b1, c2, d3, e2, f0] = waiting;
+        expect(started).toEqual([d3, c2, e2, b1, a0, f0]);
       });
 
       it('reads on behind many that have to wait', async () => {

@@ -95,6 +95,16 @@ describe('an execution', () => {
     expect(current.signal.aborted).toBe(false);
   });
 
+  it('leaves no timer behind when it is over before its handler returns', async () => {
+    const execution = execute();
+    const outcome = await outcomeOf(execution, () => {
+      execution.cancel();
+      return forever();
+    });
+    expect(outcome).toMatchObject({ kind: 'cancelled' });
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   it('times out after its timeout, not before', async () => {
     const execution = execute();
     const { over, current } = start(execution);

@@ -6,8 +6,8 @@ import { Pace } from '../../lib/engine/pace.js';
 class Running implements Starts {
   readonly starts: number[] = [];
 
-  startedBy(time: number): number {
-    return this.starts.filter((start) => start <= time).length;
+  startedBetween(after: number, by: number): number {
+    return this.starts.filter((start) => start > after && start <= by).length;
   }
 
   firstStartAfter(time: number): number | undefined {
@@ -19,7 +19,7 @@ class Running implements Starts {
   }
 }
 
-/** Of tasks that all run for 50 ms, and claims that all take 4: a task is ripe after 44 ms. */
+/** Of tasks that all run for 50 ms, and claims that all take 4: a task is ripe from 44 ms to 56. */
 function paceOf(runs: readonly number[]): Pace {
   const pace = new Pace();
   pace.claimed(4);
@@ -58,6 +58,22 @@ describe('a forecast', () => {
     expect(told).toEqual([100]);
   });
 
+  it('counts none that is overdue, though it goes on, and those beside it all the same', async () => {
+    const forecast = forecastOf(paceOf([50]));
+    running.start(95);
+    forecast.started();
+    await vi.advanceTimersByTimeAsync(55);
+    expect(forecast.ending).toBe(95);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(forecast.ending).toBe(0);
+    running.start(5);
+    forecast.started();
+    await vi.advanceTimersByTimeAsync(45);
+    expect(forecast.ending).toBe(5);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect([forecast.ending, vi.getTimerCount()]).toEqual([0, 0]);
+  });
+
   it('counts one less with each that ends', async () => {
     const forecast = forecastOf(paceOf([50]));
     running.start(2);
@@ -86,7 +102,7 @@ describe('a forecast', () => {
   it.each([
     ['whose length is not known', []],
     ['that are short', [1, 1]],
-    ['that are long', [10_000, 10_000]],
+    ['that are long', [200, 200]],
     ['of which one takes longer than the other', [20, 100, 20, 100]],
   ])('tells nothing of tasks %s, and sets no timer', (_, runs) => {
     const forecast = forecastOf(paceOf(runs));

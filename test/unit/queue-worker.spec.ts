@@ -9,7 +9,7 @@ import type { QueueWorkerContext } from '../../lib/engine/queue-worker-context.j
 import { Settler, type Settling, type Verdict } from '../../lib/engine/settler.js';
 import { Suspects } from '../../lib/engine/suspects.js';
 import type { ClaimedTask } from '../../lib/engine/task.js';
-import type { QueueDefinition, TaskDefinition } from '../../lib/engine/task-definition.js';
+import type { QueueDefinition, TaskDefinition, TaskHandler } from '../../lib/engine/task-definition.js';
 import type { ClaimRequest, Lease, SettledClaim } from '../../lib/engine/task-store.js';
 import { MemoryTaskStore } from '../../lib/memory/memory-task-store.js';
 import {
@@ -772,6 +772,65 @@ describe('a queue worker', () => {
     await worker.stop();
   });
 
+  describe('with tasks of 50 ms that start together, and claims of 4 ms', () => {
+    async function warm(handler: TaskHandler, waiting: number) {
+      const setup = await setUp([definition(handler)], { concurrency: 10, pollIntervalMs: hourMs });
+      const { store, claim, worker } = setup;
+      claim.mockImplementation(async (request) => {
+        await sleep(4);
+        return MemoryTaskStore.prototype.claim.call(store, request);
+      });
+      await store.enqueue(newTasks(waiting));
+      worker.start();
+      // Ten run from 4 to 54. The first to end has one claimed, which runs from 58, and that leaves nine, which run from 62.
+      await vi.advanceTimersByTimeAsync(63);
+      expect([worker.running, worker.prefetched]).toEqual([10, 0]);
+      return setup;
+    }
+
+    it('has their successors claimed when they end', async () => {
+      const { worker } = await warm(() => sleep(50), 50);
+      await vi.advanceTimersByTimeAsync(48);
+      expect([worker.running, worker.prefetched]).toEqual([10, 9]);
+      await vi.advanceTimersByTimeAsync(2);
+      expect([worker.running, worker.prefetched]).toEqual([10, 0]);
+      await worker.stop();
+    });
+
+    it('claims no successor while they are young', async () => {
+      const { claim, worker } = await warm(() => sleep(50), 50);
+      await vi.advanceTimersByTimeAsync(38);
+      expect(claim).toHaveBeenCalledTimes(3);
+      await worker.stop();
+    });
+
+    it('holds nothing back behind some that hang', async () => {
+      let runs = 0;
+      const { store, worker } = await warm(() => (++runs > 10 ? forever() : sleep(50)), 50);
+      await vi.advanceTimersByTimeAsync(48);
+      expect(worker.prefetched).toBe(10);
+      await vi.advanceTimersByTimeAsync(250);
+      expect(worker.prefetched).toBe(0);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(worker.prefetched).toBe(0);
+      expect(await store.counts()).toMatchObject({ ready: 30, running: 10 });
+      await worker.stop();
+    });
+
+    it('holds nothing for longer than 200 ms though others end meanwhile', async () => {
+      let runs = 0;
+      const { store, worker } = await warm(() => (++runs > 12 ? forever() : sleep(runs > 10 ? 150 : 50)), 50);
+      await vi.advanceTimersByTimeAsync(48);
+      expect(worker.prefetched).toBe(10);
+      await vi.advanceTimersByTimeAsync(110);
+      expect(worker.prefetched).toBe(8);
+      await vi.advanceTimersByTimeAsync(100);
+      expect(worker.prefetched).toBe(0);
+      expect(await store.counts()).toMatchObject({ running: 10 });
+      await worker.stop();
+    });
+  });
+
   describe('keeps a slot for a task that is being enqueued', () => {
     const handed = () => claimedTask({ claimSeq: 1 });
 
@@ -822,6 +881,65 @@ describe('a queue worker', () => {
       expect(worker.reserve('work')).toBeUndefined();
       await vi.advanceTimersByTimeAsync(50);
       expect(worker.reserve('work')).toBeDefined();
+      await worker.stop();
+    });
+
+    it('and gives back what a look brings for slots that others have got meanwhile', async () => {
+      const { store, claim, lease, worker } = await setUp([definition(forever)], {
+        concurrency: 5,
+        pollIntervalMs: 1_000,
+      });
+      worker.start();
+      await ticks();
+      const look = deferred<ClaimedTask[]>();
+      claim.mockReturnValueOnce(look.promise);
+      await vi.advanceTimersByTimeAsync(1_200);
+      for (let i = 0; i < 3; i++) worker.accept(worker.reserve('work')!, handed(), lease);
+      await store.enqueue(newTasks(4));
+      look.resolve(await MemoryTaskStore.prototype.claim.call(store, claim.mock.lastCall![0]));
+      await vi.advanceTimersByTimeAsync(0);
+      expect([worker.running, worker.prefetched]).toEqual([5, 0]);
+      expect(await store.counts()).toMatchObject({ running: 2, ready: 2 });
+      await worker.stop();
+    });
+
+    it('not after a look that left more behind, nor after one that failed', async () => {
+      const first = deferred();
+      const { store, claim, failures, worker } = await setUp([definition(() => first.promise)], {
+        concurrency: 1,
+        pollIntervalMs: 1_000,
+      });
+      worker.start();
+      await ticks();
+      await store.enqueue(newTasks(2));
+      await vi.advanceTimersByTimeAsync(1_120);
+      expect(worker.running).toBe(1);
+      const slow = deferred<ClaimedTask[]>();
+      claim.mockReturnValueOnce(slow.promise);
+      first.resolve();
+      await ticks();
+      expect(worker.running).toBe(0);
+      expect(worker.reserve('work')).toBeUndefined();
+      slow.resolve([]);
+      await ticks();
+      claim.mockRejectedValueOnce(new Error('no answer'));
+      await vi.advanceTimersByTimeAsync(900);
+      while (failures.length === 0) await vi.advanceTimersByTimeAsync(10);
+      expect(worker.reserve('work')).toBeUndefined();
+      await worker.stop();
+    });
+
+    it('not when it starts again, before it has looked', async () => {
+      const { claim, worker } = await setUp([definition(forever)], { concurrency: 1, pollIntervalMs: hourMs });
+      worker.start();
+      await ticks();
+      await worker.stop();
+      const slow = deferred<ClaimedTask[]>();
+      claim.mockReturnValueOnce(slow.promise);
+      worker.start();
+      await ticks();
+      expect(worker.reserve('work')).toBeUndefined();
+      slow.resolve([]);
       await worker.stop();
     });
 

@@ -15,7 +15,7 @@ const longestLine = `interval '10 minutes'`;
 /** As the engine's own sessions are set, which those behind a pooler are not. */
 const settings = ['seqscan', 'bitmapscan', 'hashjoin', 'mergejoin']
   .map((way) => `SET enable_${way} = off`)
-  .concat('SET plan_cache_mode = force_generic_plan', 'SET jit = off')
+  .concat('SET plan_cache_mode = force_generic_plan', 'SET jit = off', 'SET max_parallel_workers_per_gather = 0')
   .join(' ');
 
 /**
@@ -57,9 +57,9 @@ export function createClaimLimited(schema: string): string {
             SELECT u."at", sum(u."n") OVER (ORDER BY u."at") AS "back", sum(u."n") OVER () AS "gone" FROM ${taken(per)}
           ) r WHERE r."back" > r."gone" - ${most}
         ), v_now) + ${per}`;
-  /** What it remembers when `n` more are taken. */
+  /** What it remembers when `n` more are taken: nothing, if none are and all that were have come back. */
   const remembering = (n: string, per: string) => `
-        SELECT array_agg(s."at" ORDER BY s."at"), array_agg(s."n" ORDER BY s."at") FROM (
+        SELECT coalesce(array_agg(s."at" ORDER BY s."at"), '{}'), coalesce(array_agg(s."n" ORDER BY s."at"), '{}') FROM (
           SELECT max(u."at") AS "at", sum(u."n")::integer AS "n" FROM (
             SELECT u."at", u."n" FROM ${taken(per)} UNION ALL SELECT v_now, ${n} WHERE ${n} > 0
           ) u

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import {
   BackgroundTask,
   type BackgroundTaskHandler,
+  type BackgroundTaskOptions,
   BackieError,
   InvalidOptionsError,
   InvalidPayloadError,
@@ -14,6 +15,7 @@ import type { EntityManager } from 'typeorm';
 import { describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { bootApp, liveTasks, openDataSource, shared } from '../../support/app.js';
+import { taskOf } from '../../support/tasks.js';
 
 @BackgroundTask('any')
 class Any implements BackgroundTaskHandler {
@@ -196,6 +198,12 @@ describe('an option is refused before anything is written:', () => {
     ['a delay of more than ten years', { delayMs: 11 * 365 * 24 * 3_600_000 }, /delayMs/],
     ['a delay as text', { delayMs: '5s' }, /delayMs must be .* not "5s"/],
     ['no date', { scheduledAt: 'tomorrow' }, /scheduledAt must be a valid Date or ISO string.*not "tomorrow"/],
+    ['a number as text', { scheduledAt: '5' }, /scheduledAt must be .* such as 2030-01-31T08:00:00Z.* not "5"/],
+    ['a date that may be read in two orders', { scheduledAt: '10/11/2030' }, /scheduledAt/],
+    ['a time of no zone', { scheduledAt: '2030-01-31T08:00:00' }, /scheduledAt/],
+    ['a day without a time', { scheduledAt: '2030-01-31' }, /scheduledAt/],
+    ['a day that February does not have', { scheduledAt: '2030-02-30T08:00:00Z' }, /scheduledAt/],
+    ['a month that no year has', { scheduledAt: '2030-13-01T08:00:00Z' }, /scheduledAt/],
     ['an invalid date', { scheduledAt: new Date(Number.NaN) }, /scheduledAt/],
     ['a time in milliseconds', { scheduledAt: Date.now() }, /scheduledAt/],
     ["a time after all of PostgreSQL's", { scheduledAt: new Date(8.64e15) }, /scheduledAt/],
@@ -294,5 +302,29 @@ describe('what is no name is refused by every call that takes one:', () => {
     for (const name of ['', 'a\0b', 5, null, { queue: 'mail' }, 'q'.repeat(129)]) {
       await expect(calls[call](app().tasks, name as string)).rejects.toThrow(InvalidOptionsError);
     }
+  });
+});
+
+describe('a function of a task that throws for a payload is refused by its name, and nothing is stored:', () => {
+  const cause = new Error('no account.');
+  const key = (payload: unknown) => {
+    if (payload === 2) throw cause;
+    return String(payload);
+  };
+
+  it.each<[string, BackgroundTaskOptions]>([
+    ['unique key', { unique: key }],
+    ['unique key', { unique: { key, within: 1_000 } }],
+    ['rate key', { rateLimit: { max: 1, perMs: 1_000, key } }],
+  ])('%s', async (what, options) => {
+    const Bad = taskOf('bad', () => {}, options);
+    const { tasks, schema } = await bootApp([Bad], { workers: false });
+    const enqueued = tasks.enqueueMany(Bad, [1, 2, 3]);
+    await expect(enqueued).rejects.toThrow(InvalidOptionsError);
+    await expect(enqueued).rejects.toThrow(
+      `The function that makes the ${what} of task "bad" threw for a payload: no account. Let it return a key for every payload.`,
+    );
+    await expect(enqueued).rejects.toMatchObject({ cause });
+    expect(await liveTasks(schema)).toBe(0);
   });
 });
