@@ -16,6 +16,7 @@ export type ProducerStatements = Pick<
   | keyof EnqueueStatements
   | 'enqueueFresh'
   | 'enqueueBulk'
+  | 'enqueueQuietly'
   | 'enqueueOne'
   | 'enqueueUnique'
   | 'enqueueReplacingSoon'

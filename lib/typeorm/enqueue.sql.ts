@@ -32,6 +32,11 @@ export function enqueueSql(schema: string) {
         (SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q)::int AS "told"
       FROM stored`;
 
+  const insertBulk = `
+        INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at")
+        SELECT (e->>0)::uuid, e->2, "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at"
+        FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e`;
+
   return {
     /**
      * $1: the input of new-tasks.sql.ts. Those of a group with a worker are stored as claimed by it, if its lease is alive
@@ -53,12 +58,14 @@ export function enqueueSql(schema: string) {
     /** The same for many that are handed to nobody: all are stored, or it fails. */
     enqueueBulk: `
       WITH head AS MATERIALIZED (${headOf('')}
-      ), stored AS (
-        INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at")
-        SELECT (e->>0)::uuid, e->2, "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at"
-        FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e
+      ), stored AS (${insertBulk}
       )
       SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q`,
+
+    /** The same when nobody is woken, as it mostly is under load: the less a small batch sets up, the better. */
+    enqueueQuietly: `
+      WITH head AS MATERIALIZED (${headOf('')})
+      ${insertBulk}`,
 
     /**
      * The same for one: $1 id, $2 payload, $3 queue, $4 name, $5 priority, $6 max retries, $7 timeout in ms, $8 due in ms,

@@ -142,14 +142,15 @@ export class Producer {
   /** Many that are handed to nobody, with ids that are new, as a rule: false if one is there after all. */
   private async storeBulk(tasks: readonly NewTask[]): Promise<boolean> {
     const wake = this.wakes.toWake(tasks);
-    const parts = chunks(tasks).map((part) => [newTasksJson(part), wake]);
-    const { enqueueBulk } = this.statements;
+    const quiet = wake.length === 0;
+    const parts = chunks(tasks).map((part) => (quiet ? [newTasksJson(part)] : [newTasksJson(part), wake]));
+    const statement = quiet ? this.statements.enqueueQuietly : this.statements.enqueueBulk;
     try {
       await this.permits.with(async () => {
         const [only] = parts;
-        if (only && parts.length === 1) return void (await this.database.run(enqueueBulk, only));
+        if (only && parts.length === 1) return void (await this.database.run(statement, only));
         await this.database.transaction(async (run) => {
-          for (const part of parts) await run(enqueueBulk, part);
+          for (const part of parts) await run(statement, part);
         });
       });
     } catch (error) {

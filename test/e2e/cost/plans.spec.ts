@@ -92,6 +92,12 @@ const cases: Case[] = [
     most: 9_900,
   },
   {
+    name: 'enqueueQuietly',
+    values: [JSON.stringify([[['default', 'empty', 0, null, null, 0, null, null], bulk]])],
+    by: [],
+    most: 9_900,
+  },
+  {
     name: 'enqueueOne',
     values: [randomUUID(), '{}', 'default', 'empty', 0, null, null, 0, null, workerId, true],
     by: [],
