@@ -123,7 +123,7 @@ const earliest = Date.parse('0001-01-01T00:00:00.000Z');
 const latest = Date.parse('9999-12-31T23:59:59.999Z');
 
 /** Date itself takes nearly anything, and much of it by the process's own time zone. */
-const isoTime = /^(\d{4}-\d\d-\d\d)T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+const isoTime = /^(\d{4}-\d\d-\d\d)(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d))?$/;
 
 const scheduledAt: Check = (value) => {
   const time = typeof value === 'string' ? timeOf(value) : value instanceof Date ? value.getTime() : Number.NaN;

@@ -43,7 +43,7 @@ export function createClaimLimited(schema: string): string {
   const window = (ms: string) => `${ms} * interval '1 millisecond'`;
   const candidate = `t."id", t."name", coalesce(t."rate_key", '') AS "key", t."priority"`;
   const waiting = `t."queue" = p_queue AND t."worker_id" IS NULL`;
-  const taken = (per: string) => `unnest(b."taken_at", b."taken") u("at", "n") WHERE u."at" + ${per} > v_now`;
+  const taken = (per: string) => `unnest(b."taken_at", b."taken") u("at", "n") WHERE u."at" + ${per} > v_seen`;
   /** The bucket `b` of a row `i`, found by the primary key and by nothing else: see `sameKey` in fragments.sql.ts. */
   const bucketOf = (i: string) =>
     `b."kind" = 'task' AND b."name" = ANY(ARRAY[${i}."name"]) AND b."key" = ANY(ARRAY[${i}."key"])`;
@@ -70,6 +70,7 @@ export function createClaimLimited(schema: string): string {
     #variable_conflict use_column
     DECLARE
       v_now timestamptz;
+      v_seen timestamptz;
       v_queue record;
       v_want integer := least(p_limit, ${mostAtOnce});
       v_tokens integer;
@@ -100,6 +101,9 @@ export function createClaimLimited(schema: string): string {
       INTO v_queue FROM ${s}."queue" q WHERE q."name" = p_queue FOR NO KEY UPDATE;
       IF v_queue."paused_at" IS NOT NULL THEN RETURN; END IF;
       v_now := clock_timestamp();
+      -- Whose turn it is, and whether there is a token, is judged as of one moment: a token that comes back later may be
+      -- another's, of a task that was not due yet when this one was read.
+      v_seen := v_now;
 
       IF v_queue."most" IS NOT NULL THEN
         -- By task_running: a look for each worker that holds anything.
