@@ -1,4 +1,4 @@
-import type { Pace } from './pace.js';
+import type { Pace, RipeAge } from './pace.js';
 
 /** The attempts under way, by the monotonic milliseconds of their start. */
 export interface Starts {
@@ -29,7 +29,9 @@ export class Forecast {
 
   /** Attempts have started. */
   started(): void {
-    if (!this.timer) this.lookNext(performance.now() - (this.pace.ripeAge?.fromMs ?? Infinity));
+    if (this.timer) return;
+    const { ripeAge } = this.pace;
+    if (ripeAge) this.lookNext(ripeAge, performance.now());
   }
 
   /** An attempt has ended. */
@@ -50,18 +52,15 @@ export class Forecast {
     if (!ripeAge) return;
     const now = performance.now();
     this.ending = this.starts.startedBetween(now - ripeAge.toMs, now - ripeAge.fromMs);
-    this.lookNext(now - ripeAge.fromMs);
+    this.lookNext(ripeAge, now);
     if (this.ending > 0) this.told();
   }
 
-  /** @param counted Those that have started by then are counted. */
-  private lookNext(counted: number): void {
-    const { ripeAge } = this.pace;
-    if (!ripeAge) return;
-    const now = performance.now();
-    const next = this.starts.firstStartAfter(counted);
-    const oldest = this.ending > 0 ? this.starts.firstStartAfter(now - ripeAge.toMs) : undefined;
-    const at = Math.min((next ?? Infinity) + ripeAge.fromMs, (oldest ?? Infinity) + ripeAge.toMs);
+  /** When the next attempt is ripe, or the first of those that are is overdue. */
+  private lookNext({ fromMs, toMs }: RipeAge, now: number): void {
+    const ripe = this.starts.firstStartAfter(now - fromMs) ?? Infinity;
+    const overdue = this.ending > 0 ? (this.starts.firstStartAfter(now - toMs) ?? Infinity) : Infinity;
+    const at = Math.min(ripe + fromMs, overdue + toMs);
     if (at !== Infinity) this.timer = setTimeout(() => this.look(), Math.max(0, at - now)).unref();
   }
 }

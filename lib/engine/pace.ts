@@ -5,6 +5,12 @@ const weight = 0.1;
 /** What a slot loses to a claim after a longer task is not worth a task that waits elsewhere. */
 const longestForeseenMs = 200;
 
+/** From which age to which a running task is about to end, in milliseconds. */
+export interface RipeAge {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
 /**
  * Measures how fast a queue's slots turn over, to claim ahead just what they will start while the next claim is under
  * way. Short tasks then never wait for a round trip, and long ones are never held back from other processes.
@@ -45,7 +51,7 @@ export class Pace {
    * what runs differ by. Its successor had better be claimed by now. Undefined when that cannot be foretold to within a
    * claim, or is not worth it: short tasks have their successors by `ahead`.
    */
-  get ripeAge(): { readonly fromMs: number; readonly toMs: number } | undefined {
+  get ripeAge(): RipeAge | undefined {
     const { claimMs, runMs, deviationMs } = this;
     if (claimMs === undefined || runMs === undefined || runMs <= claimMs) return undefined;
     if (runMs >= longestForeseenMs || deviationMs > claimMs) return undefined;

@@ -20,7 +20,10 @@ interface Run extends Pick<HeldTask, 'task' | 'lease'> {
 
 /** Runs the attempts of one queue, and ends those that must not go on. */
 export class TaskExecutor {
-  /** In the order of their starts. Of one task there may be two: an attempt that is lost takes its time to end, and meanwhile the next is claimed here. */
+  /**
+   * In the order of their starts. Of one task there may be two: an attempt that is lost takes its time to end, and meanwhile
+   * the next is claimed here.
+   */
   private readonly runs = new Set<Run>();
   private longest: ClaimedTask | undefined;
   private longestMs = -1;
