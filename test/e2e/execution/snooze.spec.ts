@@ -1,7 +1,8 @@
 import { InvalidOptionsError, TaskCancelledError } from 'nestjs-backie';
 import { describe, expect, it } from 'vitest';
+import { startWorker } from '../../fixtures/worker-process.js';
 import { bootApp, next } from '../../support/app.js';
-import { found, hasten, taskOf } from '../../support/tasks.js';
+import { found, hasten, taskOf, until } from '../../support/tasks.js';
 
 const hourMs = 3_600_000;
 
@@ -86,4 +87,23 @@ describe('a handler that snoozes', () => {
     expect(late).toThrow(TaskCancelledError);
     expect(await found(tasks, id)).toMatchObject({ state: 'cancelled' });
   });
+});
+
+it('lets another process take the next attempt when the one that snoozed is killed, with no retry used up', async () => {
+  const app = await bootApp([], { workers: false });
+  const { tasks, schema } = app;
+  const workers = await Promise.all([startWorker({ schema }), startWorker({ schema })]);
+  const ran = Promise.race(workers.map((worker) => worker.next('started').then(() => worker)));
+  const { id } = await tasks.enqueue('snoozing', 'later');
+  await until(
+    () => tasks.find(id),
+    (task) => task?.state === 'ready' && task.attempt === 1,
+  );
+  const first = await ran;
+  const other = workers.find((worker) => worker !== first)!;
+  const [noted, started] = [other.next('noted'), other.next('started')];
+  await first.kill();
+  await hasten(app, id);
+  expect(await started).toMatchObject([{ id, attempt: 2 }]);
+  expect(await noted).toMatchObject([{ id, payload: 'later' }]);
 });
