@@ -1,6 +1,7 @@
 import { delay } from './engine/delay.js';
 import { GroupCommit } from './engine/group-commit.js';
 import type { ClaimedTask, Enqueued, NewTask, Stored } from './engine/task.js';
+import type { SlotReservation } from './engine/slot-reservation.js';
 import type { TaskStore } from './engine/task-store.js';
 import type { WorkerPool } from './engine/worker-pool.js';
 import { StoreUnavailableError } from './errors/store.errors.js';
@@ -9,6 +10,11 @@ import type { TaskEvents } from './task-events.js';
 /** A task to be stored, and who waits for it. */
 interface Storing {
   readonly task: NewTask;
+  /** The slot that is kept for it, and what its handler will get. */
+  readonly slot?: SlotReservation | undefined;
+  payload?: unknown;
+  /** It has been announced. */
+  told?: boolean;
   resolve(stored: Stored): void;
   reject(error: unknown): void;
 }
@@ -32,7 +38,14 @@ export class TaskEnqueuer {
   ) {
     const send = (calls: readonly Storing[]) => {
       const tasks = calls.map(({ task }) => task);
-      return this.repeated((again) => this.store.enqueue(tasks, undefined, again));
+      const [only] = calls;
+      const committed = only && calls.length === 1 ? (stored: Stored) => this.committed(only, stored) : undefined;
+      return this.repeated(
+        (again) => this.store.enqueue(tasks, undefined, again, committed),
+        () => {
+          for (const { slot } of calls) slot?.unanswered();
+        },
+      );
     };
     const sharing = {
       maxBatch: 1_000,
@@ -72,38 +85,58 @@ export class TaskEnqueuer {
     return publicResult(results[0]);
   }
 
-  /** An idle worker of this process gets the task handed over: it runs at the commit, without a claim of its own. */
   private async enqueueAlone(task: NewTask): Promise<Enqueued> {
     const due = 'inMs' in task.due && task.due.inMs === 0;
     const plain = task.uniqueKey === null && task.lane == null;
     // A unique one may have to wait for a transaction of somebody else's, and one with a concurrency key for others of it.
     const slot = due && plain && task.rateKey === undefined ? this.pool.reserve(task.queue, task.name) : undefined;
+    const other = task.uniqueKey === null ? this.keyedCommits : this.uniqueCommits;
+    const commits = plain ? this.commits : other;
+    let call!: Storing;
     try {
-      const other = task.uniqueKey === null ? this.keyedCommits : this.uniqueCommits;
-      const commits = plain ? this.commits : other;
       const storing = new Promise<Stored>((resolve, reject) => {
-        commits.submit({ task: slot ? { ...task, handTo: slot.workerId } : task, resolve, reject });
+        call = { task: slot ? { ...task, handTo: slot.workerId } : task, slot, resolve, reject };
+        commits.submit(call);
       });
       // While the statement is under way there is time for what the handler will need.
-      const payload: unknown = slot && JSON.parse(task.payload);
+      if (slot) call.payload = JSON.parse(task.payload);
       const stored = await storing;
-      this.announce([task], [stored]);
-      if (stored.handedAt === undefined) slot?.decline(false);
-      else slot?.accept(firstClaim(task, payload, stored.handedAt));
+      this.committed(call, stored);
+      // If it was forgotten after it was handed over, what is stored in its place may be nobody's.
+      if (slot && stored.handedAt === undefined) this.pool.wake(task.queue);
       return publicResult(stored);
     } catch (error) {
-      slot?.decline(true);
+      slot?.unanswered();
+      if (!call.told) slot?.decline();
       throw error;
     }
   }
 
-  /** A reply that was lost leaves open whether the commit happened; the ids make asking again harmless. */
-  private async repeated<Result>(send: (again: boolean) => Promise<Result>): Promise<Result> {
+  /**
+   * Others see the task, though it may not be on the disk yet. Now an idle worker of this process starts it that a slot was
+   * kept for, without a claim of its own. A server that crashes just then forgets it, and it is stored again.
+   */
+  private committed(call: Storing, stored: Stored): void {
+    if (call.told) return;
+    call.told = true;
+    const { task, slot, payload } = call;
+    this.announce([task], [stored]);
+    if (stored.handedAt === undefined) slot?.decline();
+    else slot?.accept(firstClaim(task, payload, stored.handedAt));
+  }
+
+  /**
+   * A reply that was lost leaves open whether the commit happened; the ids make asking again harmless.
+   *
+   * @param unanswered Called for each reply that is lost.
+   */
+  private async repeated<Result>(send: (again: boolean) => Promise<Result>, unanswered = () => {}): Promise<Result> {
     for (let tries = 1; ; tries++) {
       try {
         return await send(tries > 1);
       } catch (error) {
         if (!this.store.isTransient(error)) throw error;
+        unanswered();
         if (tries >= enqueueTries) throw new StoreUnavailableError('enqueue a task', error);
         await delay(100 * 2 ** tries);
       }

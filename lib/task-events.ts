@@ -9,7 +9,7 @@ import type { TaskEventKind, TaskEventMap } from './engine/task-event.js';
 export class TaskEvents {
   readonly #subjects = new Map<TaskEventKind, Subject<never>>();
 
-  /** Stored and committed. */
+  /** Stored and committed; a lone task may not be on the disk yet. */
   readonly enqueued = this.#observe('enqueued');
   /** A handler is about to be called. */
   readonly started = this.#observe('started');

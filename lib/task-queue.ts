@@ -77,7 +77,8 @@ export class TaskQueue {
    * @throws InvalidPayloadError and PayloadSchemaError when the payload cannot be stored; UnknownTaskError for a class
    * that is no task; InvalidOptionsError for a bad option. Nothing has been written then, and the transaction of
    * `manager` is still usable.
-   * @throws StoreUnavailableError when the database does not answer; whether the task is stored is then unknown.
+   * @throws StoreUnavailableError when the database does not answer; whether the task is stored, or has even started, is
+   * then unknown.
    */
   enqueue<TaskClass extends BackgroundTaskClass>(
     task: TaskClass,

@@ -199,10 +199,8 @@ export class PoolSession {
     return {
       workerId: lease.workerId,
       accept: (task) => worker.accept(since, task, lease),
-      decline: (unsure) => {
-        worker.decline(since);
-        if (unsure) this.audit.suspect();
-      },
+      decline: () => worker.decline(since),
+      unanswered: () => this.audit.suspect(),
     };
   }
 

@@ -4,6 +4,7 @@ import type { ClaimedTask } from './task.js';
 export interface SlotReservation {
   readonly workerId: string;
   accept(task: ClaimedTask): void;
-  /** @param unsure The enqueue failed without an answer: the task may be there, and claimed. */
-  decline(unsure: boolean): void;
+  decline(): void;
+  /** The enqueue got no answer: whatever comes of it, the task may be there as claimed, and nobody here knows. */
+  unanswered(): void;
 }

@@ -52,9 +52,17 @@ export abstract class TaskStore {
    *
    * @param again These may have been stored before, by a call whose reply was lost: an id that is there, live or
    * finished and kept, is left as it is. Without it only live ids are sure to be noticed.
+   * @param committed May be told what came of a lone task before that is durable, though others see it already. If the
+   * call fails after that, the task may be lost all the same: then `again` stores it, and its first claim number is not
+   * given to another worker.
    * @returns One result a task, in their order.
    */
-  abstract enqueue(tasks: readonly NewTask[], scope?: unknown, again?: boolean): Promise<Stored[]>;
+  abstract enqueue(
+    tasks: readonly NewTask[],
+    scope?: unknown,
+    again?: boolean,
+    committed?: (stored: Stored) => void,
+  ): Promise<Stored[]>;
   /**
    * Runs `effect` once the transaction of `scope` has committed, never if it rolls back; at once without a scope.
    */

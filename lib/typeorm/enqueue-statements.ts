@@ -18,6 +18,7 @@ export type ProducerStatements = Pick<
   | 'enqueueBulk'
   | 'enqueueQuietly'
   | 'enqueueOne'
+  | 'flush'
   | 'enqueueUnique'
   | 'enqueueReplacingSoon'
   | 'enqueueInWindowSoon'

@@ -14,15 +14,16 @@ export function enqueueSql(schema: string) {
           CASE WHEN ${workerId} IS NOT NULL AND ${mayHave(s, workerId, queueName)}
           THEN ${workerId}::uuid END`;
 
-  const enqueue = (order: string, onConflict: string, wait = '') => `
+  const enqueue = (order: string, onConflict: string, { wait = '', claimed = '' } = {}) => `
       WITH head AS MATERIALIZED (
-        ${headOf(`, ${handedTo('(h->>7)', 'h->>0')} AS "worker_id", ${termsOfHead()}`)}${wait}
+        ${headOf(`, ${handedTo('(h->>7)', 'h->>0')} AS "worker_id", h->>7 IS NOT NULL AS "asked",
+          ${termsOfHead()}`)}${wait}
       ), stored AS (
         INSERT INTO ${task} ("id", "unique_key", "payload", "queue", "name", "priority", "max_retries", "timeout_ms",
           ${laneColumns}, "expires_at", "unique_scope", "rate_key", "worker_id", "claim_seq", "attempt", "started_at")
         SELECT (e->>0)::uuid AS "id", e->>1 AS "unique_key", e->2, "queue", "name", "priority", "max_retries",
-          "timeout_ms", ${laneOfRow}, "expires_at", "unique_scope", "rate_key", "worker_id", ("worker_id" IS NOT NULL)::int,
-          ("worker_id" IS NOT NULL)::int, CASE WHEN "worker_id" IS NOT NULL THEN ${clock} END
+          "timeout_ms", ${laneOfRow}, "expires_at", "unique_scope", "rate_key", "worker_id",
+          ("worker_id" IS NOT NULL${claimed})::int, ("worker_id" IS NOT NULL)::int, CASE WHEN "worker_id" IS NOT NULL THEN ${clock} END
         FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e ${order}
         ${onConflict}
         RETURNING "id", "worker_id"
@@ -40,17 +41,20 @@ export function enqueueSql(schema: string) {
   return {
     /**
      * $1: the input of new-tasks.sql.ts. Those of a group with a worker are stored as claimed by it, if its lease is alive
-     * and the queue is not paused. Rows whose id or unique key is taken are left out. Sorted by unique key, so that
+     * and the queue is not paused; if not, they have had their first claim number all the same, since an earlier try may
+     * have given it away. Rows whose id or unique key is taken are left out. Sorted by unique key, so that
      * producers of the same keys wait for each other in one order. $2: queues whose workers are woken at the commit. The
      * answer: how many were stored, the ids of those that were stored as claimed, and when.
      */
-    enqueue: enqueue('ORDER BY "unique_key", "id"', 'ON CONFLICT DO NOTHING'),
+    enqueue: enqueue('ORDER BY "unique_key", "id"', 'ON CONFLICT DO NOTHING', {
+      claimed: ' OR "asked" AND e->>1 IS NULL',
+    }),
 
     /**
      * The same, but it waits for another transaction that holds a unique key only for a moment, then fails: whoever
      * waits keeps one of the engine's connections.
      */
-    enqueueUnique: enqueue('ORDER BY "unique_key", "id"', 'ON CONFLICT DO NOTHING', patience),
+    enqueueUnique: enqueue('ORDER BY "unique_key", "id"', 'ON CONFLICT DO NOTHING', { wait: patience }),
 
     /** The same for ids that are new and keys that are none: it need not look before it stores, and is quicker. */
     enqueueFresh: enqueue('', ''),
@@ -71,6 +75,9 @@ export function enqueueSql(schema: string) {
      * The same for one: $1 id, $2 payload, $3 queue, $4 name, $5 priority, $6 max retries, $7 timeout in ms, $8 due in ms,
      * $9 due at, $10 worker to hand it to or null, $11 whether the queue's workers are woken. It is what an idle
      * application waits for, and starts quickest.
+     *
+     * When somebody is idle its transaction does not wait for the disk: workers see the task at once, and `flush` follows,
+     * before the task may be called stored.
      */
     enqueueOne: `
       INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at",
@@ -81,7 +88,14 @@ export function enqueueSql(schema: string) {
       FROM (SELECT ${handedTo('$10::text', '$3::text')} AS "to" OFFSET 0) h
       RETURNING 1 AS "stored", CASE WHEN "worker_id" IS NOT NULL THEN "id"::text END AS "handed",
         ${millis(clock)} AS "handed_at",
-        CASE WHEN $11::boolean THEN pg_notify(${channel}, 'w0:' || "queue")::text END AS "told"`,
+        CASE WHEN $11::boolean THEN pg_notify(${channel}, 'w0:' || "queue")::text END AS "told",
+        CASE WHEN $11::boolean OR $10 IS NOT NULL THEN set_config('synchronous_commit', 'off', true) END AS "ahead"`,
+
+    /**
+     * Waits until all that was committed before is on the disk: a commit does if it has something to log. This needs no
+     * table and no privilege, and only logical decoding that asks for messages sees it.
+     */
+    flush: `SELECT pg_logical_emit_message(true, 'backie', '')`,
 
     /**
      * $1: a JSON array of [id, queue, name, uniqueKey]. Who stands where these could not be stored, the worker that has

@@ -6,11 +6,10 @@
  * here; [1] until when the main thread wants it renewed, written there.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import pg from 'pg';
 
 /**
  * @typedef {object} RenewalData
- * @property {pg.ClientConfig} connection
+ * @property {import('pg').ClientConfig} connection
  * @property {string} sql
  * @property {string} workerId
  * @property {number} leaseMs
@@ -25,11 +24,13 @@ const shared = new BigInt64Array(clocks);
 const retryMs = Math.min(1_000, heartbeatMs / 4);
 
 let stopped = false;
-/** @type {pg.Client | undefined} */
+/** @type {import('pg').Client | undefined} */
 let client;
 
 async function connected() {
   if (client) return client;
+  // Not before: most threads end without a renewal, and it costs as much to load as the thread itself.
+  const { default: pg } = await import('pg');
   const fresh = new pg.Client({
     ...connection,
     connectionTimeoutMillis: heartbeatMs,
@@ -46,7 +47,7 @@ async function connected() {
   return fresh;
 }
 
-/** @param {pg.Client | undefined} broken */
+/** @param {import('pg').Client | undefined} broken */
 function drop(broken) {
   if (client === broken) client = undefined;
   broken?.end().catch(() => {});

@@ -14,6 +14,7 @@ import { inKeyOrder, isKeyed, isPlain, isSpecial, isUnique } from './new-tasks.j
 import { Permits } from './permits.js';
 import { isLockTimeout, isUniqueViolation } from './postgres-errors.js';
 import { newTasksJson, newTaskValues } from './task-input.js';
+import type { TextRow } from './text-query.js';
 import { TransactionProducer } from './transaction-producer.js';
 import { WakeTeller } from './wake-teller.js';
 
@@ -49,11 +50,21 @@ export class Producer {
     this.fresh = freshStatements(statements);
   }
 
-  /** @param again These may have been stored before: ids that are live or finished stay as they are. */
-  async enqueue(tasks: readonly NewTask[], scope: unknown, again: boolean): Promise<Stored[]> {
+  /**
+   * @param again These may have been stored before: ids that are live or finished stay as they are.
+   * @param committed See TaskStore.
+   */
+  async enqueue(
+    tasks: readonly NewTask[],
+    scope: unknown,
+    again: boolean,
+    committed?: (stored: Stored) => void,
+  ): Promise<Stored[]> {
     const [only] = tasks;
     if (!only) return [];
-    if (tasks.length === 1 && scope === undefined && !again && isPlain(only)) return [await this.storeOne(only)];
+    if (tasks.length === 1 && scope === undefined && !again && isPlain(only)) {
+      return [await this.storeOne(only, committed)];
+    }
     if (scope === undefined && !again && !tasks.some(isSpecial) && (await this.storeBulk(tasks))) {
       return tasks.map(({ id }) => ({ id, duplicate: false }));
     }
@@ -116,7 +127,11 @@ export class Producer {
     if (only && parts.length === 1 && !again) return enqueueChunk(this.database.run, statements, only, wake, traces);
     return this.database.transaction(async (run) => {
       const stored = await enqueueParts(parts, (chunk) => enqueueChunk(run, statements, chunk, wake, traces));
-      if (again) await takeBackFinished(run, this.statements, stored);
+      if (again) {
+        await takeBackFinished(run, this.statements, stored);
+        // An earlier try may have stored them without waiting for the disk.
+        await run(this.statements.flush, []);
+      }
       return stored;
     });
   }
@@ -162,17 +177,22 @@ export class Producer {
   }
 
   /** What an idle application waits for: the same, by the shortest way. */
-  private async storeOne(task: NewTask): Promise<Stored> {
+  private async storeOne(task: NewTask, committed?: (stored: Stored) => void): Promise<Stored> {
     const wake = this.wakes.toWake([task]);
-    const stored = await this.permits.with(() => this.tryOne(task, wake));
+    const stored = await this.permits.with(() => this.tryOne(task, wake, committed));
     if (stored.handedAt === undefined) this.wakes.tellLater([task], new Map([[task.id, stored]]), wake);
     return stored;
   }
 
-  private async tryOne(task: NewTask, wake: readonly string[]): Promise<Stored> {
-    try {
-      const [row] = await this.database.run(this.statements.enqueueOne, newTaskValues(task, wake));
+  private async tryOne(task: NewTask, wake: readonly string[], committed?: (stored: Stored) => void): Promise<Stored> {
+    const { enqueueOne, flush } = this.statements;
+    const values = newTaskValues(task, wake);
+    const read = ([row]: readonly TextRow[]) => {
       return { id: task.id, duplicate: false, ...(row?.[1] != null && { handedAt: Number(row[2]) }) };
+    };
+    try {
+      if (wake.length === 0 && task.handTo === undefined) return read(await this.database.run(enqueueOne, values));
+      return read(await this.database.runAhead(enqueueOne, values, flush, (rows) => committed?.(read(rows))));
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;
       const results = await enqueueChunk(this.database.run, this.general, [task], wake, new Traces());

@@ -3,10 +3,18 @@ import type { Connection, Submittable } from 'pg';
 /** A row as text, column by column, in the order of the statement. */
 export type TextRow = readonly (string | null)[];
 
-interface NamedStatement {
+export interface NamedStatement {
   /** The name under which the session keeps its plan; empty for one that is not kept. */
   readonly name: string;
   readonly text: string;
+}
+
+/** A statement and its values. */
+export interface Step {
+  readonly statement: NamedStatement;
+  readonly values: readonly unknown[];
+  /** Told the rows so far as soon as the server is done with this step, whatever the next ones take. */
+  readonly done?: (rows: readonly TextRow[]) => void;
 }
 
 /**
@@ -15,6 +23,10 @@ interface NamedStatement {
  * The driver's own query describes each result anew and converts each column. Here rows stay text, in the order in which
  * the statement names them, so neither is needed: an idle connection answers a tenth of a millisecond sooner, and a row
  * of a large batch costs half. Nor do type parsers that an application registers reach the engine.
+ *
+ * It may also be several statements, sent at once: the rows are those of all. The session must know each of them then,
+ * see `knows`, since the driver notes what a session has parsed for one statement a query. Those after one that fails are
+ * not run.
  */
 export class TextQuery implements Submittable {
   readonly name: string;
@@ -24,13 +36,14 @@ export class TextQuery implements Submittable {
   /** For the driver, which wraps it. */
   callback: (error: Error | null, rows: readonly TextRow[]) => void;
   private readonly rows: TextRow[] = [];
+  private completed = 0;
 
   constructor(
-    { name, text }: NamedStatement,
-    private readonly values: readonly unknown[],
+    private readonly steps: readonly [Step, ...Step[]],
     timeoutMs: number,
     callback: (error: Error | null, rows: readonly TextRow[]) => void,
   ) {
+    const { name, text } = steps[0].statement;
     this.name = name;
     this.text = text;
     this.query_timeout = timeoutMs;
@@ -38,15 +51,17 @@ export class TextQuery implements Submittable {
   }
 
   submit(connection: Connection): null {
-    const { parsedStatements } = connection as unknown as { parsedStatements: Record<string, string | undefined> };
     // One write for all messages.
     connection.stream.cork();
     try {
-      if (this.name === '' || parsedStatements[this.name] === undefined) {
-        connection.parse({ name: this.name, text: this.text, types: [] }, true);
+      for (const { statement, values, done } of this.steps) {
+        const { name, text } = statement;
+        if (!knows(connection, statement)) connection.parse({ name, text, types: [] }, true);
+        connection.bind({ statement: name, values: values.map(asText) }, true);
+        connection.execute({}, true);
+        // The server would keep its answer until it has them all.
+        if (done) connection.flush();
       }
-      connection.bind({ statement: this.name, values: this.values.map(asText) }, true);
-      connection.execute({}, true);
       connection.sync();
     } finally {
       connection.stream.uncork();
@@ -66,12 +81,21 @@ export class TextQuery implements Submittable {
     this.callback(error, []);
   }
 
+  handleCommandComplete(): void {
+    this.steps[this.completed++]?.done?.(this.rows);
+  }
+
   handleRowDescription(): void {}
-  handleCommandComplete(): void {}
   handleEmptyQuery(): void {}
   handlePortalSuspended(): void {}
   handleCopyInResponse(): void {}
   handleCopyData(): void {}
+}
+
+/** Whether a session has this statement prepared, as far as the driver has noted. */
+export function knows(connection: Connection, { name }: NamedStatement): boolean {
+  const { parsedStatements } = connection as unknown as { parsedStatements: Record<string, string | undefined> };
+  return name !== '' && parsedStatements[name] !== undefined;
 }
 
 function asText(value: unknown): string | null {

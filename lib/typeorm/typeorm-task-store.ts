@@ -139,9 +139,14 @@ export class TypeOrmTaskStore extends TaskStore {
     return isTransient(error);
   }
 
-  async enqueue(tasks: readonly NewTask[], scope?: unknown, again = false): Promise<Stored[]> {
+  async enqueue(
+    tasks: readonly NewTask[],
+    scope?: unknown,
+    again = false,
+    committed?: (stored: Stored) => void,
+  ): Promise<Stored[]> {
     if (!this.opened) throw new StoreClosedError();
-    return this.producer.enqueue(tasks, scope, again);
+    return this.producer.enqueue(tasks, scope, again, committed);
   }
 
   afterCommit(scope: unknown, effect: () => void): void {

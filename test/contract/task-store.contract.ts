@@ -1938,6 +1938,15 @@ export function describeTaskStore(name: string, create: () => Promise<TaskStoreU
         expect((await claimIds(live)).toSorted()).toEqual([paused.id, late.id].toSorted());
       });
 
+      it('holds a key until its first claim though it was meant to be handed over', async () => {
+        const live = await lease();
+        await store.pause(queue);
+        const unique = { scope: 'waiting', windowMs: null, replace: false, movesDue: false } as const;
+        const given = task({ handTo: live.workerId, uniqueKey: 'k', unique });
+        await store.enqueue([given], undefined, true);
+        expect(await store.enqueue([task({ uniqueKey: 'k', unique })])).toEqual([{ id: given.id, duplicate: true }]);
+      });
+
       it('says again that it was handed over when the enqueue is repeated', async () => {
         const { workerId } = await lease();
         const given = task({ handTo: workerId });

@@ -116,6 +116,18 @@ it("does not run a task again whose id a caller's transaction stores anew after 
   await store.close();
 });
 
+it('gives the first claim number of a task to nobody else that it stores again, having forgotten it', async () => {
+  const store = await open();
+  const { workerId } = await leaseOf(store, ['forgotten']);
+  const task = newTask({ queue: 'forgotten', handTo: workerId });
+  await store.pause('forgotten');
+  expect(await store.enqueue([task], undefined, true)).toEqual([{ id: task.id, duplicate: false }]);
+  await store.resume('forgotten');
+  const claimed = await store.claim({ workerId, queue: 'forgotten', names: [task.name], limit: 1 });
+  expect(claimed).toMatchObject([{ id: task.id, claimSeq: 2, attempt: 1 }]);
+  await store.close();
+});
+
 describe('a claim that began before a task expired, and came to it only after its key was given to another', () => {
   const lockKey = 4_711;
   const holder = new Client({ connectionString: url });

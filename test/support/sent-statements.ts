@@ -9,6 +9,12 @@ interface Sent {
   readonly values: readonly unknown[];
 }
 
+interface Statement {
+  readonly name: string;
+  readonly text: string;
+  readonly values: readonly unknown[];
+}
+
 export interface SentStatements {
   readonly all: readonly Sent[];
   /** How many of each name since the last `reset`. */
@@ -33,7 +39,7 @@ export function sentStatements(except: readonly Client[] = []): SentStatements {
   const original = Client.prototype.query;
   Client.prototype.query = function (this: Client, ...args: unknown[]) {
     if (!except.includes(this)) {
-      all.push(statementOf(args));
+      all.push(...statementsOf(args));
       const now = waiting.length > 0 ? counts() : {};
       for (const { resolve } of waiting.filter(({ name, count }) => (now[name] ?? 0) >= count)) resolve();
       waiting = waiting.filter(({ name, count }) => (now[name] ?? 0) < count);
@@ -55,9 +61,13 @@ export function sentStatements(except: readonly Client[] = []): SentStatements {
   };
 }
 
-function statementOf([config, values]: unknown[]): Sent {
-  const query = typeof config === 'string' ? { text: config } : (config as Partial<Sent>);
-  const text = query.text ?? '';
-  const own = Array.isArray(values) ? (values as unknown[]) : (query.values ?? []);
-  return { name: query.name || (/\w+/.exec(text)?.[0] ?? ''), text, values: own };
+function statementsOf([config, values]: unknown[]): Sent[] {
+  const steps = (config as { steps?: readonly { statement: Statement; values: readonly unknown[] }[] }).steps;
+  if (steps) return steps.map(({ statement, values: own }) => sent(statement, own));
+  const query = typeof config === 'string' ? { text: config } : (config as Partial<Statement>);
+  return [sent(query, Array.isArray(values) ? (values as unknown[]) : (query.values ?? []))];
+}
+
+function sent({ name, text = '' }: Partial<Statement>, values: readonly unknown[]): Sent {
+  return { name: name || (/\w+/.exec(text)?.[0] ?? ''), text, values };
 }

@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events';
 import fc from 'fast-check';
-import { Client, type ClientConfig, types } from 'pg';
+import { Client, type ClientConfig, type Connection, types } from 'pg';
 import { describe, expect, it } from 'vitest';
-import { textArray, TextQuery, type TextRow } from '../../lib/typeorm/text-query.js';
+import { knows, type Step, textArray, TextQuery, type TextRow } from '../../lib/typeorm/text-query.js';
 
 const textArrayOid = 1009 as Parameters<typeof types.getTypeParser>[0];
 const parse = types.getTypeParser(textArrayOid, 'text') as (text: string) => (string | null)[];
@@ -57,6 +57,10 @@ class FakeConnection extends EventEmitter {
     this.write('execute');
   }
 
+  flush(): void {
+    this.write('flush');
+  }
+
   sync(): void {
     this.write('sync');
   }
@@ -77,11 +81,13 @@ describe('a query whose rows stay text', () => {
     connection.emit('readyForQuery', { status: 'I' });
     await connected;
     const outcomes: { error: Error | null; rows: readonly TextRow[] }[] = [];
-    const send = (name: string, text = 'SELECT 1', values: readonly unknown[] = []) => {
+    const sendAll = (steps: readonly [Step, ...Step[]]) => {
       connection.messages.length = 0;
-      client.query(new TextQuery({ name, text }, values, 60_000, (error, rows) => outcomes.push({ error, rows })));
+      client.query(new TextQuery(steps, 60_000, (error, rows) => outcomes.push({ error, rows })));
       return connection.messages;
     };
+    const send = (name: string, text = 'SELECT 1', values: readonly unknown[] = []) =>
+      sendAll([{ statement: { name, text }, values }]);
     const answer = (rows: TextRow[] = []) => {
       if (connection.messages.some(([kind]) => kind === 'parse')) connection.emit('parseComplete', {});
       for (const fields of rows) connection.emit('dataRow', { fields });
@@ -92,7 +98,7 @@ describe('a query whose rows stay text', () => {
       connection.emit('errorMessage', error);
       connection.emit('readyForQuery', { status: 'I' });
     };
-    return { client, connection, outcomes, send, answer, refuse };
+    return { client, connection, outcomes, send, sendAll, answer, refuse };
   }
 
   it('binds text, numbers, booleans, nulls and arrays as PostgreSQL writes them', async () => {
@@ -133,6 +139,57 @@ describe('a query whose rows stay text', () => {
     for (let i = 0; i < 2; i++) {
       expect(send('', 'BEGIN')[0]).toEqual(['parse', { name: '', text: 'BEGIN', types: [] }]);
       answer();
+    }
+  });
+
+  it('sends several statements that the session knows in one write, and hands over the rows of all', async () => {
+    const { sendAll, answer, connection, outcomes } = await session();
+    Object.assign(connection.parsedStatements, { begin: 'BEGIN', one: 'SELECT $1' });
+    const steps: [Step, Step] = [
+      { statement: { name: 'begin', text: 'BEGIN' }, values: [] },
+      { statement: { name: 'one', text: 'SELECT $1' }, values: [7] },
+    ];
+    expect(steps.map(({ statement }) => knows(connection as unknown as Connection, statement))).toEqual([true, true]);
+    expect(sendAll(steps)).toEqual([
+      ['bind', { statement: 'begin', values: [] }],
+      ['execute'],
+      ['bind', { statement: 'one', values: ['7'] }],
+      ['execute'],
+      ['sync'],
+    ]);
+    expect(connection.writesWhileOpen).toBe(0);
+    connection.emit('commandComplete', { text: 'BEGIN' });
+    answer([['7']]);
+    expect(outcomes).toEqual([{ error: null, rows: [['7']] }]);
+  });
+
+  it('has the server answer in between, and tells the rows so far', async () => {
+    const { sendAll, connection, outcomes } = await session();
+    Object.assign(connection.parsedStatements, { one: 'SELECT 1', two: 'SELECT 2' });
+    const told: TextRow[][] = [];
+    const done = (rows: readonly TextRow[]) => void told.push([...rows]);
+    const messages = sendAll([
+      { statement: { name: 'one', text: 'SELECT 1' }, values: [], done },
+      { statement: { name: 'two', text: 'SELECT 2' }, values: [] },
+    ]);
+    expect(messages.map(([kind]) => kind)).toEqual(['bind', 'execute', 'flush', 'bind', 'execute', 'sync']);
+    connection.emit('dataRow', { fields: ['1'] });
+    expect(told).toEqual([]);
+    connection.emit('commandComplete', { text: 'SELECT 1' });
+    expect(told).toEqual([[['1']]]);
+    expect(outcomes).toEqual([]);
+    connection.emit('dataRow', { fields: ['2'] });
+    connection.emit('commandComplete', { text: 'SELECT 1' });
+    connection.emit('readyForQuery', { status: 'I' });
+    expect(told).toHaveLength(1);
+    expect(outcomes).toEqual([{ error: null, rows: [['1'], ['2']] }]);
+  });
+
+  it('knows no statement that has not been parsed, nor one without a name', async () => {
+    const { connection } = await session();
+    connection.parsedStatements[''] = 'COMMIT';
+    for (const name of ['', 'other']) {
+      expect(knows(connection as unknown as Connection, { name, text: 'COMMIT' })).toBe(false);
     }
   });
 

@@ -476,7 +476,8 @@ describe('a worker pool', () => {
       await ticks();
       const slot = pool.reserve('default', 'work')!;
       const task = await handed(slot.workerId);
-      slot.decline(true);
+      slot.unanswered();
+      slot.decline();
       await vi.advanceTimersByTimeAsync(3_000);
       expect(recorder.of('done')).toMatchObject([{ id: task.id, attempt: 1 }]);
       await pool.drain();

@@ -17,17 +17,17 @@ async function rows(schema: string): Promise<Row[]> {
 }
 
 it.each([
-  ['one', /backie_enqueueOne/, 1, {}],
+  ['one', /backie_commit/, 1, {}],
   ['one with a unique key', /backie_enqueueUnique/, 1, { uniqueKey: 'key' }],
   ['many', /backie_enqueue(Bulk|Quietly)/, 3, {}],
-  ['more than one statement carries', /COMMIT/, 1_001, {}],
+  ['more than one statement carries', /backie_commit/, 1_001, {}],
 ] as const)(
   'stores once what it was asked to store, %s, though the replies to two commits are lost',
   async (_, statement, count, options) => {
     const proxy = await startProxy();
     const { tasks, schema } = await bootApp([], { connection: proxy.url, workers: false, ...keepAll });
     // The second try is a transaction, which looks for what the first one has stored.
-    const lost = Promise.all([proxy.loseReplyTo(statement), proxy.loseReplyTo(/COMMIT/)]);
+    const lost = Promise.all([proxy.loseReplyTo(statement), proxy.loseReplyTo(/backie_commit/)]);
     const enqueued =
       count === 1
         ? [await tasks.enqueue('work', null, options)]
@@ -46,7 +46,7 @@ it('runs a kept task once that has ended when its enqueue is repeated', async ()
   const proxy = await startProxy();
   const { tasks, schema } = await bootApp([], { connection: proxy.url, workers: false, schema: worker.schema });
   const done = next(worker.events, 'done');
-  const lost = proxy.loseReplyTo(/backie_enqueueOne/);
+  const lost = proxy.loseReplyTo(/backie_commit/);
   const enqueued = tasks.enqueue('work');
   await lost;
   const [{ id }] = await done;

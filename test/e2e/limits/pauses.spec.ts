@@ -5,8 +5,8 @@ import { until } from '../../support/tasks.js';
 
 it('keeps a paused task from two other processes, which go on with the rest, until it is resumed', async () => {
   const { tasks, schema } = await bootApp([], { workers: false });
-  const workers = await Promise.all([startWorker({ schema }), startWorker({ schema })]);
   await tasks.pauseTask('noting');
+  const workers = await Promise.all([startWorker({ schema }), startWorker({ schema })]);
   const { id } = await tasks.enqueue('noting', 'held');
   await tasks.enqueueMany('quick', Array.from({ length: 200 }));
   await until(
