@@ -94,8 +94,8 @@ const commands = {
   began: ({ from, count }) => Array.from(ledger.beganAt.subarray(from, from + count)),
 
   progress: () => ({ done: ledger.done, from: ledger.from, lastEnded: ledger.lastEnded }),
-  /** When the `count`th task ended. */
-  endedAt: ({ count }) => ledger.endings[count - 1],
+  /** When tasks ended, in the order of that. */
+  endings: () => Buffer.from(ledger.endings.buffer, 0, ledger.done * 8).toString('base64'),
   /** How the handlers filled a window of time. */
   busy: ({ from, to }) => ledger.busy(from, to),
   /** How often each task ran here. */

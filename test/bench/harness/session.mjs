@@ -84,6 +84,18 @@ export class Session {
     await agent.end();
   }
 
+  /** What a large load leaves to be done, by vacuum and checkpoint, is done now, and not while the clock runs. */
+  async settle() {
+    if (!this.onPostgres) return;
+    const client = await this.connect();
+    try {
+      await client.query('VACUUM ANALYZE');
+      await client.query('CHECKPOINT');
+    } finally {
+      await client.end();
+    }
+  }
+
   meter(/** @type {AgentProcess[]} */ ...agents) {
     return new Meter(this, agents);
   }
@@ -108,6 +120,21 @@ export class Session {
       done = sum;
       await delay(50);
     }
+  }
+
+  /**
+   * When tasks ended, all agents' together, in the order of that.
+   *
+   * @param {AgentProcess[]} agents
+   */
+  async endings(agents) {
+    const all = await Promise.all(
+      agents.map(async (agent) => {
+        const bytes = Uint8Array.from(Buffer.from(await agent.call('endings'), 'base64'));
+        return new Float64Array(bytes.buffer);
+      }),
+    );
+    return Float64Array.from(all.flatMap((times) => [...times])).sort();
   }
 
   /**

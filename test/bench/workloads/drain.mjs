@@ -37,13 +37,30 @@ export default {
  * @returns {Promise<number>} Tasks a second.
  */
 export async function drainRate(session, count, total) {
-  const worker = await session.worker({ total });
-  const meter = session.meter(worker);
+  return (await drainRates(session, { count, total })).fromStart;
+}
+
+/**
+ * Lets fresh processes that start together work until `warmUp + count` tasks are done.
+ *
+ * @param {import('../harness/session.mjs').Session} session
+ * @param {{ processes?: number, count: number, warmUp?: number, total: number }} sizes `total` is how many tasks were
+ *   enqueued.
+ * @returns {Promise<{ fromStart: number, warm: number }>} Tasks a second: the first `count` of them, and the `count` after
+ *   the first `warmUp`.
+ */
+export async function drainRates(session, { processes = 1, count, warmUp = 0, total }) {
+  const workers = await Promise.all(Array.from({ length: processes }, () => session.worker({ total })));
+  const meter = session.meter(...workers);
   await meter.start();
-  await worker.call('start');
-  const { from, done } = await session.ended([worker], count);
+  await Promise.all(workers.map((worker) => worker.call('start')));
+  const { from, done } = await session.ended(workers, warmUp + count);
   await meter.stop(done);
-  const to = await worker.call('endedAt', { count });
-  await session.verify([worker], total);
-  return (count / (to - from)) * 1000;
+  const endings = await session.endings(workers);
+  await session.verify(workers, total);
+  const perSecond = (/** @type {number} */ begun, /** @type {number} */ ended) => (count / (ended - begun)) * 1000;
+  return {
+    fromStart: perSecond(from, endings[count - 1]),
+    warm: perSecond(warmUp > 0 ? endings[warmUp - 1] : from, endings[warmUp + count - 1]),
+  };
 }

@@ -1,30 +1,34 @@
 import { tuned } from '../adapters/index.mjs';
+import { drainRates } from './drain.mjs';
 
-/** W6: the same backlog, drained by more processes than there are cores. */
+/**
+ * W6: the same backlog, drained by more processes than there are cores. Each fresh process spends a quarter of a second
+ * of CPU on compiling itself, which has nothing to do with how they get along: so some tasks go before those that
+ * count, and the rate from the start is told beside.
+ */
 export default {
   id: 'W6',
-  about: 'Drain 50,000 with 1, 2 and 4 processes that start together.',
+  about: 'Drain 50,000, after 10,000 that warm up, with 1, 2 and 4 processes that start together.',
   adapters: tuned,
   cases: ({ scale }) =>
     [1, 2, 4].map((processes) => ({
       id: `W6.${processes}`,
-      rows: [{ id: `W6.${processes}`, title: `W6 drain 50,000, ${processes} process(es)`, unit: 'tasks/s' }],
+      rows: [
+        { id: `W6.${processes}`, title: `W6 drain 50,000, ${processes} process(es)`, unit: 'tasks/s' },
+        { id: `W6.${processes}.start`, title: `W6 the same from their start`, unit: 'tasks/s' },
+      ],
       processes,
-      tasks: Math.round(50_000 * scale),
+      warmUp: Math.round(10_000 * scale),
+      count: Math.round(50_000 * scale),
       without: processes > 1 ? ['bullmq-pg-tuned'] : [],
     })),
 
-  async measure(session, { id, processes, tasks }) {
+  async measure(session, { id, processes, warmUp, count }) {
+    const total = warmUp + count;
     const producer = await session.producer({ total: 0 });
-    await producer.call('enqueueAll', { count: tasks });
+    await producer.call('enqueueAll', { count: total });
     await session.retire(producer);
-    const workers = await Promise.all(Array.from({ length: processes }, () => session.worker({ total: tasks })));
-    const meter = session.meter(...workers);
-    await meter.start();
-    await Promise.all(workers.map((worker) => worker.call('start')));
-    const { ms } = await session.ended(workers, tasks);
-    await meter.stop(tasks);
-    await session.verify(workers, tasks);
-    return { [id]: (tasks / ms) * 1000 };
+    const { warm, fromStart } = await drainRates(session, { processes, count, warmUp, total });
+    return { [id]: warm, [`${id}.start`]: fromStart };
   },
 };
