@@ -13,6 +13,8 @@ interface Storing {
   /** The slot that is kept for it, and what its handler will get. */
   readonly slot?: SlotReservation | undefined;
   payload?: unknown;
+  /** Resolves when the call is answered, one way or the other. */
+  answered?: Promise<void>;
   /** It has been announced. */
   told?: boolean;
   resolve(stored: Stored): void;
@@ -98,6 +100,7 @@ export class TaskEnqueuer {
         call = { task: slot ? { ...task, handTo: slot.workerId } : task, slot, resolve, reject };
         commits.submit(call);
       });
+      if (slot) call.answered = storing.then(nothing, nothing);
       // While the statement is under way there is time for what the handler will need.
       if (slot) call.payload = JSON.parse(task.payload);
       const stored = await storing;
@@ -119,10 +122,10 @@ export class TaskEnqueuer {
   private committed(call: Storing, stored: Stored): void {
     if (call.told) return;
     call.told = true;
-    const { task, slot, payload } = call;
+    const { task, slot, payload, answered } = call;
     this.announce([task], [stored]);
     if (stored.handedAt === undefined) slot?.decline();
-    else slot?.accept(firstClaim(task, payload, stored.handedAt));
+    else slot?.accept(firstClaim(task, payload, stored.handedAt), answered);
   }
 
   /**
@@ -156,10 +159,12 @@ export class TaskEnqueuer {
       if ((duplicate && !replaced) || handedAt !== undefined || task.lane != null) return;
       if (told?.queue === queue && told.due === due) return;
       told = task;
-      this.pool.wake(queue, 'inMs' in due ? due.inMs : due.at.getTime() - Date.now());
+      this.pool.wake(queue, 'inMs' in due ? due.inMs : due.at.getTime() - Date.now(), tasks.length);
     });
   }
 }
+
+function nothing(): void {}
 
 /** A task as its first claim gave it, for one that was stored as claimed. */
 function firstClaim(task: NewTask, payload: unknown, handedAt: number): ClaimedTask {

@@ -41,9 +41,11 @@ export class ClaimLoop {
   stopping = false;
   /** Monotonic milliseconds since when a claim has been under way; Infinity when none is. */
   claimingSince = Infinity;
-  /** The latest claim has emptied the queue, and none has come back full since. */
-  private emptied = false;
-  private readonly signal = new WakeSignal();
+  /** How many tasks no claim has been sent for yet, of those that this process has been told of; Infinity if it cannot know. */
+  private waiting = Infinity;
+  /** How many of them the claim under way may bring. */
+  private claiming = 0;
+  private readonly signal = new WakeSignal(() => this.waiting++);
   private readonly limitAlarm = new LimitAlarm(() => this.wake());
   private letOn: () => void = () => {};
   private loop: Promise<void> | undefined;
@@ -59,9 +61,9 @@ export class ClaimLoop {
     private readonly target: ClaimTarget,
   ) {}
 
-  /** As far as it knows its queue is empty, though it may just be looking whether that is still so. */
-  get idle(): boolean {
-    return this.emptied && !this.signal.pending;
+  /** How many tasks there are on the queue that are due and not claimed, as far as this process knows. */
+  get unclaimed(): number {
+    return this.waiting + this.claiming;
   }
 
   start(): void {
@@ -72,7 +74,7 @@ export class ClaimLoop {
   /** Resolves when no claim is under way and none will follow. */
   async stop(): Promise<void> {
     this.stopping = true;
-    this.emptied = false;
+    this.waiting = Infinity;
     this.limitAlarm.clear();
     this.signal.clear();
     this.signal.wake();
@@ -80,12 +82,16 @@ export class ClaimLoop {
     await this.loop;
   }
 
-  wake(): void {
+  /** @param count How many tasks there may be to claim. */
+  wake(count = Infinity): void {
+    this.waiting += count;
     this.signal.wake();
   }
 
-  wakeIn(ms: number): void {
-    if (!this.stopping) this.signal.wakeIn(ms);
+  /** The same in `ms` milliseconds. */
+  wakeIn(ms: number, count?: number): void {
+    if (ms <= 0) this.wake(count);
+    else if (!this.stopping) this.signal.wakeIn(ms);
   }
 
   /** More tasks may be wanted. */
@@ -112,10 +118,10 @@ export class ClaimLoop {
         const claimed = await this.claim(wanted);
         errorPauseMs = 0;
         emptyClaims = claimed > 0 ? 0 : emptyClaims + 1;
-        if (claimed >= wanted) this.emptied = false;
+        if (claimed >= wanted) this.waiting = Infinity;
         else await this.sleep(await this.restMs(emptyClaims));
       } catch (error) {
-        this.emptied = false;
+        this.waiting = Infinity;
         this.context.failed(`claim from queue "${this.queue.name}"`, error);
         errorPauseMs = Math.min(Math.max(errorPauseMs * 2, 100), longestErrorPauseMs);
         if (!this.stopping) await this.signal.sleep(jittered(errorPauseMs, pauseSpread));
@@ -139,11 +145,7 @@ export class ClaimLoop {
   }
 
   private async sleep(ms: number): Promise<void> {
-    if (this.stopping) return;
-    this.emptied = true;
-    const woken = await this.signal.sleep(jittered(ms, pauseSpread));
-    // Whoever wakes it knows of work.
-    if (woken) this.emptied = false;
+    if (!this.stopping) await this.signal.sleep(jittered(ms, pauseSpread));
   }
 
   /** How long to sleep after a claim that emptied the queue. */
@@ -164,6 +166,8 @@ export class ClaimLoop {
     const lease = await this.heldLease();
     if (!lease || this.stopping) return 0;
     const sentAt = (this.claimingSince = performance.now());
+    this.claiming = this.waiting;
+    this.waiting = 0;
     const suspects = this.suspects(sentAt);
     let claimed: readonly ClaimedTask[] = [];
     try {
@@ -181,6 +185,7 @@ export class ClaimLoop {
       if (claimed.length > 0) this.pace.claimed(performance.now() - sentAt);
     } finally {
       this.claimingSince = Infinity;
+      this.claiming = 0;
       this.context.suspects.claimed(suspects, claimed);
     }
     return this.target.take(claimed, lease, sentAt);

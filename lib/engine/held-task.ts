@@ -10,6 +10,8 @@ export interface HeldTask {
   readonly startBy: number;
   /** Monotonic milliseconds since when it is held here. */
   readonly since: number;
+  /** Resolves when its enqueue has been answered: until then it may not be on the disk, and it starts but does not end. */
+  readonly stored?: Promise<unknown> | undefined;
 }
 
 /**

@@ -176,9 +176,9 @@ export class PoolSession {
     );
   }
 
-  wake(queue?: string, inMs = 0): void {
+  wake(queue?: string, inMs = 0, count?: number): void {
     for (const worker of this.workers) {
-      if (queue === undefined || worker.queue.name === queue) worker.wakeIn(inMs);
+      if (queue === undefined || worker.queue.name === queue) worker.wakeIn(inMs, count);
     }
   }
 
@@ -198,7 +198,7 @@ export class PoolSession {
     if (since === undefined) return undefined;
     return {
       workerId: lease.workerId,
-      accept: (task) => worker.accept(since, task, lease),
+      accept: (task, stored) => worker.accept(since, task, lease, stored),
       decline: () => worker.decline(since),
       unanswered: () => this.audit.suspect(),
     };
@@ -233,7 +233,7 @@ export class PoolSession {
       case 'wake':
         // After a new connection: whatever was told before it may have been missed.
         if (hint.queue === undefined) void this.lookAtControl();
-        return this.wake(hint.queue, hint.inMs);
+        return this.wake(hint.queue, hint.inMs, hint.queue === undefined ? undefined : 1);
       case 'cancel':
         return this.audit.cancelRequested(hint.id);
       case 'schedule':

@@ -104,12 +104,14 @@ export class QueueWorker {
     return stopped;
   }
 
-  wake(): void {
-    this.claims.wake();
+  /** @param count How many tasks there may be to claim. */
+  wake(count?: number): void {
+    this.claims.wake(count);
   }
 
-  wakeIn(ms: number): void {
-    this.claims.wakeIn(ms);
+  /** The same in `ms` milliseconds. */
+  wakeIn(ms: number, count?: number): void {
+    this.claims.wakeIn(ms, count);
   }
 
   /** This process may hold a suspect again. */
@@ -129,14 +131,14 @@ export class QueueWorker {
 
   /**
    * Keeps a slot for a task that is about to be enqueued, so that it can be stored as claimed already: only when this
-   * worker would claim it at once anyway, since it has emptied its queue and has a slot to spare. Follow with `accept`
-   * or `decline`.
+   * worker would claim it at once anyway, since it has emptied its queue, and has a slot to spare beside those for tasks
+   * that it has been told of since. Follow with `accept` or `decline`.
    *
    * @returns Monotonic milliseconds since when it is kept: its name for those two. Undefined when there is none.
    */
   reserve(name: string): number | undefined {
-    const { idle, stopping } = this.claims;
-    if (!idle || stopping || this.free <= 0 || !this.gate.hands(name)) return undefined;
+    const { unclaimed, stopping } = this.claims;
+    if (stopping || this.free <= unclaimed || !this.gate.hands(name)) return undefined;
     if (this.context.settler.overloaded) return undefined;
     const since = performance.now();
     this.reservedSince.push(since);
@@ -148,15 +150,19 @@ export class QueueWorker {
     return since;
   }
 
-  /** Runs a task that was stored as claimed by this worker, unless its lease has ended meanwhile. */
-  accept(since: number, task: ClaimedTask, lease: Lease): void {
+  /**
+   * Runs a task that was stored as claimed by this worker, unless its lease has ended meanwhile.
+   *
+   * @param stored See HeldTask.
+   */
+  accept(since: number, task: ClaimedTask, lease: Lease, stored?: Promise<unknown>): void {
     this.unreserve(since);
     if (lease.remainingMs() <= 0) {
       this.abandon([task], lease);
       return this.grow();
     }
     // Before what was claimed ahead: it is stored as started.
-    this.prefetch.addFirst(heldTask(task, lease, since, performance.now()));
+    this.prefetch.addFirst({ ...heldTask(task, lease, since, performance.now()), stored });
     this.startPrefetched();
   }
 
@@ -268,7 +274,7 @@ export class QueueWorker {
   private recorded(task: ClaimedTask, retryInMs: number | undefined): void {
     this.context.suspects.release(task);
     if (task.lane !== null) this.context.lanes.settled(task);
-    if (retryInMs !== undefined) this.wakeIn(retryInMs);
+    if (retryInMs !== undefined) this.wakeIn(retryInMs, 1);
     // Only now does it no longer count as running.
     if (this.gate.limited && !this.claims.stopping) this.wake();
     // While outcomes could not be written nothing was started.

@@ -14,7 +14,7 @@ import type { TransactionTerms } from './task-transaction.js';
 import { TransactionalAttempt } from './transactional-attempt.js';
 
 /** One attempt under way. */
-interface Run extends Pick<HeldTask, 'task' | 'lease'> {
+interface Run extends Pick<HeldTask, 'task' | 'lease' | 'stored'> {
   readonly execution: Execution;
 }
 
@@ -93,7 +93,7 @@ export class TaskExecutor {
 
   /** Starts an attempt, unless that must not be: then the task goes back. */
   run(held: HeldTask): void {
-    const { task, lease, startBy } = held;
+    const { task, lease, startBy, stored } = held;
     const definition = this.tasks.get(task.name);
     // What has expired meanwhile goes back too, to be ended as such.
     if (!definition || (startBy !== Infinity && performance.now() >= startBy))
@@ -105,9 +105,13 @@ export class TaskExecutor {
     const execution = new Execution(task, limits, this.deadlines);
     this.context.starting(execution);
     this.context.reporter.event('started', attemptRef(task));
-    const run: Run = { task, execution, lease };
+    const run: Run = { task, execution, lease, stored };
     this.runs.add(run);
-    const ended = (outcome: Outcome) => this.ended(run, definition, outcome);
+    const ended = (outcome: Outcome) => {
+      // What is removed before its enqueue is answered would be taken for forgotten, and stored again.
+      if (stored) void stored.then(() => this.ended(run, definition, outcome));
+      else this.ended(run, definition, outcome);
+    };
     if (definition.transaction) this.runInTransaction(run, definition, definition.transaction, ended);
     else execution.run(definition.handler, ended);
   }
@@ -146,7 +150,7 @@ export class TaskExecutor {
   }
 
   private runInTransaction(
-    { task, execution, lease }: Run,
+    { task, execution, lease, stored }: Run,
     definition: TaskDefinition,
     terms: TransactionTerms,
     ended: (outcome: Outcome) => void,
@@ -154,6 +158,7 @@ export class TaskExecutor {
     const { transactions } = this.context.store;
     const begin = async () => {
       if (!transactions) throw new TransactionsUnsupportedError([task.name], this.context.store.description);
+      await stored;
       return transactions.begin({ ...terms, task, timeoutMs: execution.limits.timeoutMs });
     };
     new TransactionalAttempt(execution, lease.workerId, definition.handler, begin, (outcome) =>

@@ -13,6 +13,9 @@ export class WakeSignal {
   /** Timer → monotonic milliseconds at which it rings. */
   private readonly alarms = new Map<NodeJS.Timeout, number>();
 
+  /** @param rung Told of each alarm that wakes the sleeper. */
+  constructor(private readonly rung: () => void = () => {}) {}
+
   wake(): void {
     if (this.wakeSleeper) this.wakeSleeper();
     else this.kept = true;
@@ -27,14 +30,10 @@ export class WakeSignal {
     if (laterMs > maxTimerMs || !this.makeRoom(ringsAt)) return;
     const alarm = setTimeout(() => {
       this.alarms.delete(alarm);
+      this.rung();
       this.wake();
     }, laterMs).unref();
     this.alarms.set(alarm, ringsAt);
-  }
-
-  /** Whether a wake-up is kept for the next sleep. */
-  get pending(): boolean {
-    return this.kept;
   }
 
   /** Sleeps until the next wake-up, at most `ms` milliseconds. @returns Whether it was woken. */

@@ -103,9 +103,9 @@ export class WorkerPool {
     await this.session?.lookAtControl();
   }
 
-  /** Something may be due on this queue in `inMs` milliseconds; without a queue, on any. */
-  wake(queue?: string, inMs = 0): void {
-    this.session?.wake(queue, inMs);
+  /** As many tasks may be due on this queue in `inMs` milliseconds; without a queue, on any. */
+  wake(queue?: string, inMs = 0, count?: number): void {
+    this.session?.wake(queue, inMs, count);
   }
 
   /**

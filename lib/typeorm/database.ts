@@ -120,27 +120,34 @@ export class Database {
     flush: Statement,
     committed: (rows: readonly TextRow[]) => void,
   ): Promise<readonly TextRow[]> {
+    let result: readonly TextRow[] | undefined;
+    const done = (rows: readonly TextRow[]) => {
+      const seen = (result = [...rows]);
+      // What a caller throws must not reach the driver in the midst of its messages.
+      queueMicrotask(() => committed(seen));
+    };
     return this.withConnection(async (run, lost, client) => {
       const inOne = this.named && speaksProtocol(client);
       const steps: [Step, ...Step[]] = [
         { statement: begin, values: [] },
         { statement, values },
-        // What a caller throws must not reach the driver in the midst of its messages.
-        { statement: commit, values: [], done: (rows) => queueMicrotask(() => committed([...rows])) },
+        { statement: commit, values: [], done },
         { statement: flush, values: [] },
       ];
       try {
-        if (inOne && steps.every((step) => knows(connectionOf(client), step.statement))) {
+        if (inOne && !result && steps.every((step) => knows(connectionOf(client), step.statement))) {
           return await this.send(client, steps);
         }
-        if (inOne) await run(begin, []);
-        const rows = await run(statement, values);
-        if (inOne) await run(commit, []);
-        committed(rows);
+        if (!result) {
+          if (inOne) await run(begin, []);
+          const rows = await run(statement, values);
+          if (inOne) await run(commit, []);
+          done(rows);
+        }
         await run(flush, []);
-        return rows;
+        return result ?? [];
       } catch (error) {
-        if (inOne) await run(rollback, []).catch(lost);
+        if (inOne) await this.rollBack(run, lost, error);
         throw error;
       }
     });
@@ -155,11 +162,16 @@ export class Database {
         await run(commit, []);
         return result;
       } catch (error) {
-        // When the connection is gone there is nothing to roll back; it is destroyed below, as is one that cannot.
-        await run(rollback, []).catch(lost);
+        await this.rollBack(run, lost, error);
         throw error;
       }
     });
+  }
+
+  /** A connection that has not answered is not asked again: it is destroyed, as is one that cannot roll back. */
+  private async rollBack(run: Run, lost: () => void, error: unknown): Promise<void> {
+    if (isServerError(error)) await run(rollback, []).catch(lost);
+    else lost();
   }
 
   /**

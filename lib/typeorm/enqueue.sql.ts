@@ -98,19 +98,21 @@ export function enqueueSql(schema: string) {
     flush: `SELECT pg_logical_emit_message(true, 'backie', '')`,
 
     /**
-     * $1: a JSON array of [id, queue, name, uniqueKey]. Who stands where these could not be stored, the worker that has
-     * claimed it for the first time, and whether it has started once: by id first, since an enqueue that is repeated after
-     * a lost reply finds itself. What has expired stands in nobody's way.
+     * $1: a JSON array of [id, queue, name, uniqueKey]. Who stands where these could not be stored, the worker that it was
+     * handed to and that still has it by that claim, and whether it has started once: by id first, since an enqueue that is
+     * repeated after a lost reply finds itself. What has expired stands in nobody's way.
+     *
+     * What was handed over started when it was made; whoever claims a task sees it only after that.
      */
     holders: `
       SELECT e->>0 AS "id", t."id"::text AS "holder",
-        CASE WHEN t."claim_seq" = 1 THEN t."worker_id"::text END AS "worker", t."created_at", t."started"
+        CASE WHEN t."claim_seq" = 1 AND t."handed" THEN t."worker_id"::text END AS "worker", t."created_at", t."started"
       FROM jsonb_array_elements($1::jsonb) e CROSS JOIN LATERAL (
         (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')} AS "created_at",
-           t."worker_id" IS NOT NULL OR t."attempt" > 0 AS "started"
+           t."started_at" = t."created_at" AS "handed", t."worker_id" IS NOT NULL OR t."attempt" > 0 AS "started"
          FROM ${task} t WHERE t."id" = (e->>0)::uuid AND t."queue" = e->>1)
         UNION ALL
-        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')},
+        (SELECT t."id", t."worker_id", t."claim_seq", ${millis('t."created_at"')}, false,
            t."worker_id" IS NOT NULL OR t."attempt" > 0 FROM ${task} t
          WHERE t."queue" = e->>1 AND t."name" = e->>2 AND t."unique_key" = e->>3 AND ${holdsKey('t.')}
            AND (${expired('t.')}) IS NOT TRUE)

@@ -5,6 +5,7 @@
  * Shared memory, in nanoseconds of the process's monotonic clock: [0] until when the lease is known to last, written
  * here; [1] until when the main thread wants it renewed, written there.
  */
+import { createRequire } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
 
 /**
@@ -30,7 +31,8 @@ let client;
 async function connected() {
   if (client) return client;
   // Not before: most threads end without a renewal, and it costs as much to load as the thread itself.
-  const { default: pg } = await import('pg');
+  // Nor by `import`, which would remember a failure for good.
+  const pg = /** @type {typeof import('pg')} */ (createRequire(import.meta.url)('pg'));
   const fresh = new pg.Client({
     ...connection,
     connectionTimeoutMillis: heartbeatMs,

@@ -55,6 +55,7 @@ describe('an expirer', () => {
   });
 
   it('looks when the next task expires that it knows of, but not for each of a crowd', async () => {
+    vi.spyOn(Math, 'random').mockReturnValue(0.5);
     expire.mockResolvedValueOnce({ expired: [], nextInMs: 1_000 }).mockResolvedValueOnce({ expired: [], nextInMs: 1 });
     await start();
     await vi.advanceTimersByTimeAsync(999);

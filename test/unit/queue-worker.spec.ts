@@ -943,6 +943,29 @@ describe('a queue worker', () => {
       await worker.stop();
     });
 
+    it('while it claims what it was told of, if there is a slot for each of those too', async () => {
+      const { claim, worker } = await setUp([definition(forever)], { concurrency: 3, pollIntervalMs: hourMs });
+      worker.start();
+      await ticks();
+      const slow = deferred<ClaimedTask[]>();
+      claim.mockReturnValueOnce(slow.promise);
+      worker.wake(1);
+      await ticks();
+      worker.wake(1);
+      const since = worker.reserve('work')!;
+      expect(since).toEqual(expect.any(Number));
+      expect(worker.reserve('work')).toBeUndefined();
+      worker.decline(since);
+      worker.wake();
+      expect(worker.reserve('work')).toBeUndefined();
+      slow.resolve([]);
+      await ticks();
+      expect([worker.reserve('work'), worker.reserve('work'), worker.reserve('work')]).toEqual(
+        Array.from({ length: 3 }, () => expect.any(Number)),
+      );
+      await worker.stop();
+    });
+
     it('and runs it there, claiming no more than the other slots meanwhile', async () => {
       const { claim, recorder, lease, worker } = await setUp([definition(() => sleep(50))], {
         concurrency: 2,
