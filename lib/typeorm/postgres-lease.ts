@@ -36,6 +36,7 @@ export class PostgresLease implements Lease {
   /** No thread can be had. */
   private alone = false;
   private neededAt = -Infinity;
+  private idleWatch: NodeJS.Timeout | undefined;
   private watch: NodeJS.Timeout | undefined;
   private readonly renewal: NodeJS.Timeout;
   /** Monotonic milliseconds at which the latest renewal here was sent that has not been answered. */
@@ -53,7 +54,9 @@ export class PostgresLease implements Lease {
     this.marginMs = Math.min(500, options.leaseMs * 0.05);
     this.clocks[lastsUntil] = sentAt + nanoseconds(options.leaseMs);
     this.clocks[wantedUntil] = sentAt + nanoseconds(options.leaseMs);
-    this.renewal = setInterval(() => this.renewWithoutThread(), options.heartbeatMs).unref();
+    this.renewal = setInterval(() => {
+      if (!this.thread) void this.renewHere();
+    }, options.heartbeatMs).unref();
     this.watchLater();
   }
 
@@ -99,6 +102,7 @@ export class PostgresLease implements Lease {
       });
       thread.unref();
       this.thread = thread;
+      this.idleWatch = setInterval(() => this.endIdleThread(), idleThreadMs / 4).unref();
     } catch (error) {
       // Connection options with functions (a password that is fetched, for instance) cannot go to a thread.
       this.goOnAlone(error);
@@ -118,6 +122,7 @@ export class PostgresLease implements Lease {
   }
 
   private goOnAlone(reason: unknown): void {
+    clearInterval(this.idleWatch);
     this.thread = undefined;
     if (this.over || this.alone) return;
     this.alone = true;
@@ -128,12 +133,12 @@ export class PostgresLease implements Lease {
     void this.renewHere();
   }
 
-  /** Each heartbeat. A thread that nothing needs any more ends. */
-  private renewWithoutThread(): void {
+  /** A thread that nothing has needed for a while ends: most of its memory comes back some seconds later. */
+  private endIdleThread(): void {
     // A loop that was blocked may come here before it says again that something runs: what it said last counts.
     const sustained =
       Atomics.load(this.clocks, wantedUntil) > process.hrtime.bigint() + nanoseconds(this.options.leaseMs);
-    if (this.thread && (sustained || performance.now() - this.neededAt < idleThreadMs)) return;
+    if (sustained || performance.now() - this.neededAt < idleThreadMs) return;
     this.stopThread();
     void this.renewHere();
   }
@@ -185,6 +190,7 @@ export class PostgresLease implements Lease {
   }
 
   private stopThread(): void {
+    clearInterval(this.idleWatch);
     this.thread?.postMessage('stop');
     this.thread = undefined;
   }
