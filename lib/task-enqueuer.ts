@@ -1,5 +1,6 @@
 import { delay } from './engine/delay.js';
 import { GroupCommit } from './engine/group-commit.js';
+import type { EnqueueAnswer } from './engine/held-task.js';
 import type { ClaimedTask, Enqueued, NewTask, Stored } from './engine/task.js';
 import type { SlotReservation } from './engine/slot-reservation.js';
 import type { TaskStore } from './engine/task-store.js';
@@ -13,8 +14,7 @@ interface Storing {
   /** The slot that is kept for it, and what its handler will get. */
   readonly slot?: SlotReservation | undefined;
   payload?: unknown;
-  /** Resolves when the call is answered, one way or the other. */
-  answered?: Promise<void>;
+  answer?: EnqueueAnswer;
   /** It has been announced. */
   told?: boolean;
   resolve(stored: Stored): void;
@@ -41,7 +41,8 @@ export class TaskEnqueuer {
     const send = (calls: readonly Storing[]) => {
       const tasks = calls.map(({ task }) => task);
       const [only] = calls;
-      const committed = only && calls.length === 1 ? (stored: Stored) => this.committed(only, stored) : undefined;
+      const early = only && calls.length === 1 && only.slot?.early !== false;
+      const committed = early ? (stored: Stored) => this.committed(only, stored) : undefined;
       return this.repeated(
         (again) => this.store.enqueue(tasks, undefined, again, committed),
         () => {
@@ -100,7 +101,7 @@ export class TaskEnqueuer {
         call = { task: slot ? { ...task, handTo: slot.workerId } : task, slot, resolve, reject };
         commits.submit(call);
       });
-      if (slot) call.answered = storing.then(nothing, nothing);
+      if (slot) call.answer = answerOf(storing);
       // While the statement is under way there is time for what the handler will need.
       if (slot) call.payload = JSON.parse(task.payload);
       const stored = await storing;
@@ -122,10 +123,10 @@ export class TaskEnqueuer {
   private committed(call: Storing, stored: Stored): void {
     if (call.told) return;
     call.told = true;
-    const { task, slot, payload, answered } = call;
+    const { task, slot, payload, answer } = call;
     this.announce([task], [stored]);
     if (stored.handedAt === undefined) slot?.decline();
-    else slot?.accept(firstClaim(task, payload, stored.handedAt), answered);
+    else slot?.accept(firstClaim(task, payload, stored.handedAt), answer);
   }
 
   /**
@@ -164,7 +165,16 @@ export class TaskEnqueuer {
   }
 }
 
-function nothing(): void {}
+function answerOf(storing: Promise<unknown>): EnqueueAnswer {
+  const answer: { stored: boolean | undefined; given: Promise<void> } = {
+    stored: undefined,
+    given: storing.then(
+      () => void (answer.stored = true),
+      () => void (answer.stored = false),
+    ),
+  };
+  return answer;
+}
 
 /** A task as its first claim gave it, for one that was stored as claimed. */
 function firstClaim(task: NewTask, payload: unknown, handedAt: number): ClaimedTask {

@@ -1,5 +1,7 @@
 import { TransactionFailedError } from '../errors/transaction.errors.js';
+import { within } from './delay.js';
 import type { Execution } from './execution.js';
+import type { EnqueueAnswer, HeldTask } from './held-task.js';
 import type { Lease } from './lease.js';
 import {
   type OpenOutcome,
@@ -15,10 +17,18 @@ import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { AttemptRef, EngineReporter } from './task-event.js';
 
+/** How long an outcome waits at the end of a drain for the answer to its task's enqueue. */
+const longestAnswerMs = 500;
+
 /** Has the outcome of each attempt of one queue decided, written, and only then told. */
 export class AttemptRecorder {
   /** Tasks whose attempt has ended, but whose settlement is not written yet. */
   readonly underWay = new Set<ClaimedTask>();
+  /**
+   * Those of them whose enqueue has not been answered: a task that is removed before that would be taken for forgotten, and
+   * stored again.
+   */
+  private readonly early = new Map<Ending, EnqueueAnswer>();
 
   /** @param recorded Told of each task that is no longer held here, and in how many milliseconds it is tried again. */
   constructor(
@@ -28,7 +38,12 @@ export class AttemptRecorder {
     private readonly recorded: (task: ClaimedTask, retryInMs?: number) => void,
   ) {}
 
-  record(execution: Execution, definition: TaskDefinition, lease: Lease, outcome: Outcome): void {
+  record(
+    execution: Execution,
+    definition: TaskDefinition,
+    { lease, answer }: Pick<HeldTask, 'lease' | 'answer'>,
+    outcome: Outcome,
+  ): void {
     const { task } = execution;
     if (outcome.kind === 'lost') {
       this.reporter.event('lost', attemptRef(task));
@@ -45,7 +60,7 @@ export class AttemptRecorder {
     const final = tryWithResult(open, task, rules);
     const settlement = settle(task, final, rules);
     const error = 'error' in final ? final.error : undefined;
-    this.write(new Ending(this, lease, settlement, task, durationMs, error, before));
+    this.write(new Ending(this, lease, settlement, task, durationMs, error, before, answer));
   }
 
   /**
@@ -71,9 +86,17 @@ export class AttemptRecorder {
   }
 
   /** Gives back a task that was not started. */
-  release(task: ClaimedTask, lease: Lease): void {
+  release({ task, lease, answer }: Pick<HeldTask, 'task' | 'lease' | 'answer'>): void {
     const { id, queue, claimSeq } = task;
-    this.write(new Ending(this, lease, { kind: 'release', id, queue, claimSeq }, task, undefined, undefined));
+    const settlement = { kind: 'release', id, queue, claimSeq } as const;
+    this.write(new Ending(this, lease, settlement, task, undefined, undefined, undefined, answer));
+  }
+
+  /** Waits a moment for the enqueues that have not been answered, and has the outcomes of their tasks written at last. */
+  async answered(): Promise<void> {
+    if (this.early.size === 0) return;
+    await within(longestAnswerMs, Promise.all([...this.early.values()].map(({ given }) => given)));
+    for (const ending of this.early.keys()) this.send(ending);
   }
 
   written({ task, settlement, durationMs, error, before }: Ending, verdict: Verdict): void {
@@ -97,7 +120,14 @@ export class AttemptRecorder {
 
   private write(ending: Ending): void {
     this.underWay.add(ending.task);
-    this.settler.write(ending);
+    const { answer } = ending;
+    if (!answer || answer.stored !== undefined) return this.settler.write(ending);
+    this.early.set(ending, answer);
+    void answer.given.then(() => this.send(ending));
+  }
+
+  private send(ending: Ending): void {
+    if (this.early.delete(ending)) this.settler.write(ending);
   }
 
   private tell(
@@ -133,7 +163,12 @@ class Ending implements Settling {
     readonly durationMs: number | undefined,
     readonly error: unknown,
     readonly before?: Settlement,
+    readonly answer?: EnqueueAnswer,
   ) {}
+
+  get forgotten(): boolean {
+    return this.answer?.stored === false;
+  }
 
   written(verdict: Verdict): void {
     this.recorder.written(this, verdict);

@@ -45,7 +45,7 @@ export class ClaimLoop {
   private waiting = Infinity;
   /** How many of them the claim under way may bring. */
   private claiming = 0;
-  private readonly signal = new WakeSignal(() => this.waiting++);
+  private readonly signal = new WakeSignal((count) => void (this.waiting += count));
   private readonly limitAlarm = new LimitAlarm(() => this.wake());
   private letOn: () => void = () => {};
   private loop: Promise<void> | undefined;
@@ -90,8 +90,9 @@ export class ClaimLoop {
 
   /** The same in `ms` milliseconds. */
   wakeIn(ms: number, count?: number): void {
+    if (this.stopping) return;
     if (ms <= 0) this.wake(count);
-    else if (!this.stopping) this.signal.wakeIn(ms);
+    else this.signal.wakeIn(ms, count);
   }
 
   /** More tasks may be wanted. */

@@ -2,6 +2,14 @@ import type { SettledClaim } from './claim.js';
 import type { Lease } from './lease.js';
 import type { ClaimedTask } from './task.js';
 
+/** What has come of the enqueue of a task that was handed over before it was answered. */
+export interface EnqueueAnswer {
+  /** Undefined as long as it is open; false when it failed, so that the task may be forgotten. */
+  readonly stored: boolean | undefined;
+  /** Resolves when it is open no more. */
+  readonly given: Promise<void>;
+}
+
 /** A task that this process holds, and the lease that covers it. */
 export interface HeldTask {
   readonly task: ClaimedTask;
@@ -10,8 +18,8 @@ export interface HeldTask {
   readonly startBy: number;
   /** Monotonic milliseconds since when it is held here. */
   readonly since: number;
-  /** Resolves when its enqueue has been answered: until then it may not be on the disk, and it starts but does not end. */
-  readonly stored?: Promise<unknown> | undefined;
+  /** Until there is one it may not be on the disk: it starts, but its outcome is not written. */
+  readonly answer?: EnqueueAnswer | undefined;
 }
 
 /**

@@ -198,7 +198,8 @@ export class PoolSession {
     if (since === undefined) return undefined;
     return {
       workerId: lease.workerId,
-      accept: (task, stored) => worker.accept(since, task, lease, stored),
+      early: !this.tasks.get(name)?.transaction,
+      accept: (task, answer) => worker.accept(since, task, lease, answer),
       decline: () => worker.decline(since),
       unanswered: () => this.audit.suspect(),
     };
@@ -216,6 +217,7 @@ export class PoolSession {
 
   private async endAll(): Promise<void> {
     await Promise.all(this.workers.map((worker) => worker.finished()));
+    await Promise.all(this.workers.map((worker) => worker.answered()));
     await this.settler.idle();
     clearInterval(this.tick);
     clearInterval(this.auditTick);
@@ -233,7 +235,7 @@ export class PoolSession {
       case 'wake':
         // After a new connection: whatever was told before it may have been missed.
         if (hint.queue === undefined) void this.lookAtControl();
-        return this.wake(hint.queue, hint.inMs, hint.queue === undefined ? undefined : 1);
+        return this.wake(hint.queue, hint.inMs, hint.count);
       case 'cancel':
         return this.audit.cancelRequested(hint.id);
       case 'schedule':

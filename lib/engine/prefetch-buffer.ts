@@ -101,6 +101,6 @@ export class PrefetchBuffer {
   }
 
   private release(held: readonly HeldTask[]): void {
-    for (const { task, lease } of held) this.recorder.release(task, lease);
+    for (const one of held) this.recorder.release(one);
   }
 }

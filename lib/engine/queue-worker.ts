@@ -3,7 +3,7 @@ import { claimKey, type SettledClaim } from './claim.js';
 import { ClaimGate } from './claim-gate.js';
 import { ClaimLoop } from './claim-loop.js';
 import { Forecast } from './forecast.js';
-import { heldTask, type HeldTask } from './held-task.js';
+import { type EnqueueAnswer, heldTask, type HeldTask } from './held-task.js';
 import type { Lease } from './lease.js';
 import type { Control } from './limits.js';
 import { Pace } from './pace.js';
@@ -153,16 +153,16 @@ export class QueueWorker {
   /**
    * Runs a task that was stored as claimed by this worker, unless its lease has ended meanwhile.
    *
-   * @param stored See HeldTask.
+   * @param answer See HeldTask.
    */
-  accept(since: number, task: ClaimedTask, lease: Lease, stored?: Promise<unknown>): void {
+  accept(since: number, task: ClaimedTask, lease: Lease, answer?: EnqueueAnswer): void {
     this.unreserve(since);
     if (lease.remainingMs() <= 0) {
       this.abandon([task], lease);
       return this.grow();
     }
     // Before what was claimed ahead: it is stored as started.
-    this.prefetch.addFirst({ ...heldTask(task, lease, since, performance.now()), stored });
+    this.prefetch.addFirst({ ...heldTask(task, lease, since, performance.now()), answer });
     this.startPrefetched();
   }
 
@@ -174,6 +174,11 @@ export class QueueWorker {
   /** Resolves when no attempt runs any more. Settlements may still be under way. */
   finished(): Promise<void> {
     return this.executor.finished();
+  }
+
+  /** Waits a moment for the enqueues of tasks that have ended, and has their outcomes written at last. */
+  answered(): Promise<void> {
+    return this.recorder.answered();
   }
 
   /** Ends every attempt and gives its task back. */
@@ -205,9 +210,14 @@ export class QueueWorker {
   /** How many tasks to claim now: for free slots, and ahead of them once half of what was ahead has started. */
   private wanted(): number {
     if (this.context.settler.overloaded) return 0;
-    const ahead = this.gate.limited ? 0 : Math.max(this.pace.ahead(this.concurrency), this.forecast.ending);
+    const { ahead } = this;
     const wanted = this.free + ahead - this.prefetch.size;
     return wanted > 0 && (this.free > 0 || this.prefetch.size <= ahead / 2) ? wanted : 0;
+  }
+
+  /** How many tasks it may hold beside those for free slots. */
+  private get ahead(): number {
+    return this.gate.limited ? 0 : Math.max(this.pace.ahead(this.concurrency), this.forecast.ending);
   }
 
   private get free(): number {
@@ -233,7 +243,9 @@ export class QueueWorker {
     this.prefetch.add(claimed.map((task) => heldTask(task, lease, sentAt, takenAt)));
     this.startPrefetched();
     // They were claimed for slots that others have got meanwhile.
-    if (this.reservedDuring.claim === sentAt) this.prefetch.giveBackLast(this.reservedDuring.count);
+    if (this.reservedDuring.claim === sentAt) {
+      this.prefetch.giveBackLast(Math.min(this.reservedDuring.count, this.prefetch.size - this.ahead));
+    }
     return claimed.length;
   }
 
@@ -250,7 +262,7 @@ export class QueueWorker {
     while (this.free > 0 && !this.context.settler.overloaded && (next = this.prefetch.at(started))) {
       started++;
       if (this.gate.starts(next.task.name)) this.executor.run(next);
-      else this.recorder.release(next.task, next.lease);
+      else this.recorder.release(next);
     }
     if (started === 0) return;
     this.prefetch.removeFirst(started);

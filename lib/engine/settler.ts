@@ -17,6 +17,8 @@ export interface Settling {
   readonly settlement: Settlement;
   /** What a transaction of the attempt may have settled already: its COMMIT was not answered. */
   readonly before?: Settlement | undefined;
+  /** Its enqueue failed, so that the store may never have kept the task. */
+  readonly forgotten?: boolean;
   written(verdict: Verdict): void;
 }
 
@@ -116,7 +118,7 @@ export class Settler {
     const unsure = this.unsure.has(entry);
     // Either the transaction or the failed try has settled it, and nobody knows which: so nothing is claimed.
     if (entry.before) return unsure ? 'lost' : 'before';
-    return unsure ? stateAfter(entry.settlement) : 'lost';
+    return unsure && !entry.forgotten ? stateAfter(entry.settlement) : 'lost';
   }
 
   /** Nearly always one lease; two only right after one was lost and taken anew. */

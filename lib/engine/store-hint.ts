@@ -1,7 +1,10 @@
 /** What a store tells its listeners. A hint, never needed: it may be lost, doubled or late. */
 export type StoreHint =
-  /** Something is due on this queue in so many milliseconds; without a queue: on any, after a new connection. */
-  | { readonly kind: 'wake'; readonly queue?: string; readonly inMs?: number }
+  /**
+   * Something is due on this queue in so many milliseconds, so many tasks if that is known; without a queue: on any, after
+   * a new connection.
+   */
+  | { readonly kind: 'wake'; readonly queue?: string; readonly inMs?: number; readonly count?: number }
   /** Somebody wants this running task cancelled; `holdings` tells whether that is so, and in which claim. */
   | { readonly kind: 'cancel'; readonly id: string }
   /** A task that somebody awaits has ended. */

@@ -14,7 +14,7 @@ import type { TransactionTerms } from './task-transaction.js';
 import { TransactionalAttempt } from './transactional-attempt.js';
 
 /** One attempt under way. */
-interface Run extends Pick<HeldTask, 'task' | 'lease' | 'stored'> {
+interface Run extends Pick<HeldTask, 'task' | 'lease' | 'answer'> {
   readonly execution: Execution;
 }
 
@@ -93,11 +93,10 @@ export class TaskExecutor {
 
   /** Starts an attempt, unless that must not be: then the task goes back. */
   run(held: HeldTask): void {
-    const { task, lease, startBy, stored } = held;
+    const { task, lease, startBy, answer } = held;
     const definition = this.tasks.get(task.name);
     // What has expired meanwhile goes back too, to be ended as such.
-    if (!definition || (startBy !== Infinity && performance.now() >= startBy))
-      return this.recorder.release(task, lease);
+    if (!definition || (startBy !== Infinity && performance.now() >= startBy)) return this.recorder.release(held);
     const limits = {
       maxRetries: task.maxRetries ?? definition.maxRetries,
       timeoutMs: task.timeoutMs ?? definition.timeoutMs ?? this.queue.executionTimeoutMs,
@@ -105,13 +104,9 @@ export class TaskExecutor {
     const execution = new Execution(task, limits, this.deadlines);
     this.context.starting(execution);
     this.context.reporter.event('started', attemptRef(task));
-    const run: Run = { task, execution, lease, stored };
+    const run: Run = { task, execution, lease, answer };
     this.runs.add(run);
-    const ended = (outcome: Outcome) => {
-      // What is removed before its enqueue is answered would be taken for forgotten, and stored again.
-      if (stored) void stored.then(() => this.ended(run, definition, outcome));
-      else this.ended(run, definition, outcome);
-    };
+    const ended = (outcome: Outcome) => this.ended(run, definition, outcome);
     if (definition.transaction) this.runInTransaction(run, definition, definition.transaction, ended);
     else execution.run(definition.handler, ended);
   }
@@ -145,12 +140,14 @@ export class TaskExecutor {
   loseOthers(lease: Lease, claims: ReadonlyMap<string, number>, lookedAt: number): void {
     for (const run of this.runs) {
       if (run.lease !== lease || run.execution.startedAt > lookedAt) continue;
+      // Forgotten, maybe, and then it is just being stored again for this very attempt.
+      if (run.answer && run.answer.stored === undefined) continue;
       if (claims.get(run.task.id) !== run.task.claimSeq) run.execution.lose();
     }
   }
 
   private runInTransaction(
-    { task, execution, lease, stored }: Run,
+    { task, execution, lease }: Run,
     definition: TaskDefinition,
     terms: TransactionTerms,
     ended: (outcome: Outcome) => void,
@@ -158,7 +155,6 @@ export class TaskExecutor {
     const { transactions } = this.context.store;
     const begin = async () => {
       if (!transactions) throw new TransactionsUnsupportedError([task.name], this.context.store.description);
-      await stored;
       return transactions.begin({ ...terms, task, timeoutMs: execution.limits.timeoutMs });
     };
     new TransactionalAttempt(execution, lease.workerId, definition.handler, begin, (outcome) =>
@@ -167,7 +163,7 @@ export class TaskExecutor {
   }
 
   private ended(run: Run, definition: TaskDefinition, outcome: Outcome): void {
-    const { task, execution, lease } = run;
+    const { task, execution } = run;
     this.runs.delete(run);
     const ranMs = performance.now() - execution.startedAt;
     this.pace.ran(ranMs);
@@ -176,7 +172,7 @@ export class TaskExecutor {
       this.longest = task;
     }
     // The slot does not wait for it: the next task may start while this outcome is being written.
-    this.recorder.record(execution, definition, lease, outcome);
+    this.recorder.record(execution, definition, run, outcome);
     this.freed();
     if (this.runs.size === 0) for (const resolve of this.waitingForTheEnd.splice(0)) resolve();
   }

@@ -13,8 +13,8 @@ export class WakeSignal {
   /** Timer → monotonic milliseconds at which it rings. */
   private readonly alarms = new Map<NodeJS.Timeout, number>();
 
-  /** @param rung Told of each alarm that wakes the sleeper. */
-  constructor(private readonly rung: () => void = () => {}) {}
+  /** @param rung Told of each alarm that wakes the sleeper, and for how many tasks. */
+  constructor(private readonly rung: (count: number) => void = () => {}) {}
 
   wake(): void {
     if (this.wakeSleeper) this.wakeSleeper();
@@ -22,7 +22,7 @@ export class WakeSignal {
   }
 
   /** Wakes the sleeper in `ms` milliseconds, or lets polling do so when too many alarms are set. */
-  wakeIn(ms: number): void {
+  wakeIn(ms: number, count = Infinity): void {
     if (ms <= 0) return this.wake();
     // PostgreSQL's clock decides what is due; a few milliseconds later it surely is.
     const laterMs = ms + 2;
@@ -30,7 +30,7 @@ export class WakeSignal {
     if (laterMs > maxTimerMs || !this.makeRoom(ringsAt)) return;
     const alarm = setTimeout(() => {
       this.alarms.delete(alarm);
-      this.rung();
+      this.rung(count);
       this.wake();
     }, laterMs).unref();
     this.alarms.set(alarm, ringsAt);

@@ -88,7 +88,7 @@ export function enqueueSql(schema: string) {
       FROM (SELECT ${handedTo('$10::text', '$3::text')} AS "to" OFFSET 0) h
       RETURNING 1 AS "stored", CASE WHEN "worker_id" IS NOT NULL THEN "id"::text END AS "handed",
         ${millis(clock)} AS "handed_at",
-        CASE WHEN $11::boolean THEN pg_notify(${channel}, 'w0:' || "queue")::text END AS "told",
+        CASE WHEN $11::boolean THEN pg_notify(${channel}, 'o' || "queue")::text END AS "told",
         CASE WHEN $11::boolean OR $10 IS NOT NULL THEN set_config('synchronous_commit', 'off', true) END AS "ahead"`,
 
     /**

@@ -96,7 +96,9 @@ export class PostgresLease implements Lease {
         name: 'backie-lease',
       });
       thread.on('message', (message: ThreadMessage) => this.receive(message));
-      thread.on('error', (error) => this.goOnAlone(error));
+      thread.on('error', (error) => {
+        if (this.thread === thread) this.goOnAlone(error);
+      });
       thread.on('exit', () => {
         if (this.thread === thread) this.goOnAlone('it has ended');
       });

@@ -68,6 +68,7 @@ export class PostgresNotifier implements Listening {
     const rest = payload.slice(1);
     const wake = /^w(\d{1,15}):(.+)$/s.exec(payload);
     if (wake) this.listener({ kind: 'wake', queue: wake[2], inMs: Number(wake[1]) });
+    else if (payload.startsWith('o') && rest) this.listener({ kind: 'wake', queue: rest, inMs: 0, count: 1 });
     else if (payload.startsWith('c')) this.listener({ kind: 'cancel', id: rest });
     else if (payload === 'l') this.listener({ kind: 'control' });
     else if (payload.startsWith('e')) this.listener({ kind: 'ended', id: rest });

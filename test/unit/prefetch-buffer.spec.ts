@@ -13,7 +13,7 @@ const otherLease = { workerId: 'worker-2' } as Lease;
 function setUp() {
   const released: string[] = [];
   const stalled = vi.fn();
-  const recorder = { release: ({ id }: { id: string }) => released.push(id) } as unknown as AttemptRecorder;
+  const recorder = { release: ({ task }: HeldTask) => released.push(task.id) } as unknown as AttemptRecorder;
   const buffer = new PrefetchBuffer(recorder, stalled);
   const held = Array.from({ length: 10 }, (_, i) =>
     heldTask(claimedTask({ id: `${i}` }), i === 8 ? otherLease : lease, performance.now(), performance.now()),

@@ -966,6 +966,62 @@ describe('a queue worker', () => {
       await worker.stop();
     });
 
+    it('not beside an alarm that has rung for as many tasks as there are slots', async () => {
+      const { claim, worker } = await setUp([definition(forever)], { concurrency: 3, pollIntervalMs: hourMs });
+      worker.start();
+      await ticks();
+      const slow = deferred<ClaimedTask[]>();
+      claim.mockReturnValue(slow.promise);
+      worker.wakeIn(100, 2);
+      worker.wakeIn(100, 1);
+      expect(worker.reserve('work')).toEqual(expect.any(Number));
+      await vi.advanceTimersByTimeAsync(110);
+      expect(worker.reserve('work')).toBeUndefined();
+      slow.resolve([]);
+      await worker.stop();
+    });
+
+    it('and has its outcome written once its enqueue is answered, with the slot free meanwhile', async () => {
+      const { store, recorder, lease, worker } = await setUp([definition(() => {})], { pollIntervalMs: hourMs });
+      const settle = vi.spyOn(store, 'settle');
+      worker.start();
+      await ticks();
+      const answered = deferred();
+      const answer = { stored: undefined as boolean | undefined, given: answered.promise };
+      const task = handed();
+      worker.accept(worker.reserve('work')!, task, lease, answer);
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(recorder.of('started')).toMatchObject([{ id: task.id }]);
+      expect(settle).not.toHaveBeenCalled();
+      expect(worker.running).toBe(0);
+      const held = new Set<string>();
+      worker.collectHeld(held);
+      expect(held.size).toBe(1);
+      answer.stored = true;
+      answered.resolve();
+      await ticks();
+      expect(settle).toHaveBeenCalledOnce();
+      await worker.stop();
+    });
+
+    it('and has its outcome written half a second after the end if its enqueue is never answered', async () => {
+      const { store, lease, worker } = await setUp([definition(() => {})], { pollIntervalMs: hourMs });
+      const settle = vi.spyOn(store, 'settle');
+      worker.start();
+      await ticks();
+      const answer = { stored: undefined, given: forever() };
+      worker.accept(worker.reserve('work')!, handed(), lease, answer);
+      await worker.stop();
+      await worker.finished();
+      const over = worker.answered();
+      await vi.advanceTimersByTimeAsync(499);
+      expect(settle).not.toHaveBeenCalled();
+      await vi.advanceTimersByTimeAsync(1);
+      await over;
+      await ticks();
+      expect(settle).toHaveBeenCalledOnce();
+    });
+
     it('and runs it there, claiming no more than the other slots meanwhile', async () => {
       const { claim, recorder, lease, worker } = await setUp([definition(() => sleep(50))], {
         concurrency: 2,

@@ -456,6 +456,16 @@ describe('a worker pool', () => {
       expect(pool.reserve('default', 'work')).toBeUndefined();
     });
 
+    it('for which one that commits with its transaction waits until it is stored for sure', async () => {
+      const transaction = {} as NonNullable<TaskDefinition['transaction']>;
+      const pool = poolOf([definition(forever), definition(forever, { name: 'paid', transaction })]);
+      await pool.start();
+      await ticks();
+      const early = ['work', 'paid'].map((name) => pool.reserve('default', name)!.early);
+      expect(early).toEqual([true, false]);
+      await pool.drain();
+    });
+
     it('and gives the task back when it has stopped meanwhile', async () => {
       const pool = poolOf([definition(() => {})]);
       await pool.start();

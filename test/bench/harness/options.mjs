@@ -10,6 +10,8 @@ export const usage = `npm run bench -- [options]
   --quiet-wait S       before each measurement wait until nobody else uses the machine, at most S seconds (default 0)
   --json FILE          the results with every single measurement
   --markdown FILE      the report
+  --readme             the report's first table, in short, into the README
+  --from FILE          measures nothing: reports what an earlier --json holds
   --pg-bin DIR         the PostgreSQL to start (default: Debian's 15 if it is there, else the npm binaries)
   --redis-bin FILE     the Redis to start (default: what answers on 127.0.0.1:6379, else Debian's if it is there)
   --library DIR        measure another checkout of nestjs-backie
@@ -33,6 +35,8 @@ export function readOptions(args) {
       'quiet-wait': { type: 'string', default: '0' },
       json: { type: 'string' },
       markdown: { type: 'string' },
+      readme: { type: 'boolean', default: false },
+      from: { type: 'string' },
       'pg-bin': { type: 'string' },
       'redis-bin': { type: 'string' },
       library: { type: 'string' },
@@ -52,6 +56,8 @@ export function readOptions(args) {
     quietWaitMs: Number(values['quiet-wait']) * 1000,
     json: values.json,
     markdown: values.markdown,
+    readme: values.readme,
+    from: values.from,
     pgBin: values['pg-bin'],
     redisBin: values['redis-bin'],
     library: values.library,

@@ -1,6 +1,7 @@
 import { variants } from '../adapters/index.mjs';
 import { chosen } from './bench.mjs';
 import { judge } from './targets.mjs';
+import { workloads } from '../workloads/index.mjs';
 
 /** From here on a cell says that it was disturbed. */
 const disturbing = 0.1;
@@ -32,6 +33,24 @@ export function markdown(results, options, machine) {
     .filter(Boolean)
     .join('\n\n')
     .concat('\n');
+}
+
+const shortColumns = ['backie', 'graphile', 'graphile-tuned', 'pgboss-tuned', 'bullmq-pg', 'bullmq-redis'];
+const marked = /(?<=<!-- bench -->\n)[^]*(?=<!-- \/bench -->)/;
+
+/**
+ * The README with the results between its marks.
+ *
+ * @param {string} readme
+ * @param {import('./results.mjs').Results} results
+ * @param {import('./options.mjs').Options} options What was measured.
+ * @param {Record<string, string>} machine
+ */
+export function withResults(readme, results, options, machine) {
+  if (!marked.test(readme)) throw new Error('The README has no marks <!-- bench --> and <!-- /bench -->.');
+  const plan = workloads.flatMap((workload) => workload.cases(options).map((testCase) => ({ testCase })));
+  const source = `Medians of ${options.reps}, [least–most]. ${machine.machine}; ${machine.servers}; ${machine.versions}.`;
+  return readme.replace(marked, () => `\n${resultTable(results, plan, shortColumns)}\n\n${source}\n\n`);
 }
 
 function resultTable(results, plan, measured) {

@@ -144,7 +144,7 @@ it('does nothing to a task that runs again when what was told of its first attem
   expect(await startedAgain).toMatchObject([{ id, attempt: 2 }]);
   await until(
     () => ear.query('SELECT 1'),
-    () => told.includes('w0:default') && told.includes(`c${id}`),
+    () => told.includes('odefault') && told.includes(`c${id}`),
   );
 
   const looks = vi.spyOn(app.get(TaskStore), 'holdings');
