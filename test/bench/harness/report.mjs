@@ -5,6 +5,7 @@ import { workloads } from '../workloads/index.mjs';
 
 /** From here on a cell says that it was disturbed. */
 const disturbing = 0.1;
+const footnote = `\\* others used more than ${disturbing * 100} % of the machine meanwhile.`;
 
 /**
  * @param {import('./results.mjs').Results} results
@@ -25,7 +26,7 @@ export function markdown(results, options, machine) {
     failures.length > 0 &&
       `## Failed\n\n${failures.map((failure) => `- ${failure.case} ${failure.adapter}: ${failure.error}`).join('\n')}`,
     `## Results\n\n${resultTable(results, plan, measured)}`,
-    `Medians [least–most] of ${options.reps}. \\* others used more than ${disturbing * 100} % of the machine meanwhile.`,
+    `Medians [least–most] of ${options.reps}. ${footnote}`,
     targetSection(results),
     costSection(results, plan, measured),
     `## Settings\n\n${measured.map((name) => `- ${variants[name].title}: ${variants[name].how}.`).join('\n')}`,
@@ -35,7 +36,16 @@ export function markdown(results, options, machine) {
     .concat('\n');
 }
 
-const shortColumns = ['backie', 'graphile', 'graphile-tuned', 'pgboss-tuned', 'bullmq-pg', 'bullmq-redis'];
+const shortColumns = [
+  'backie',
+  'graphile',
+  'graphile-tuned',
+  'pgboss',
+  'pgboss-tuned',
+  'bullmq-pg',
+  'bullmq-redis',
+  'bullmq-redis-tuned',
+];
 const marked = /(?<=<!-- bench -->\n)[^]*(?=<!-- \/bench -->)/;
 
 /**
@@ -49,7 +59,7 @@ const marked = /(?<=<!-- bench -->\n)[^]*(?=<!-- \/bench -->)/;
 export function withResults(readme, results, options, machine) {
   if (!marked.test(readme)) throw new Error('The README has no marks <!-- bench --> and <!-- /bench -->.');
   const plan = workloads.flatMap((workload) => workload.cases(options).map((testCase) => ({ testCase })));
-  const source = `Medians of ${options.reps}, [least–most]. ${machine.machine}; ${machine.servers}; ${machine.versions}.`;
+  const source = `Medians of ${options.reps}${options.reps > 1 ? ', [least–most]' : ''}. ${machine.machine}; ${machine.servers}; ${machine.versions}. ${footnote}`;
   return readme.replace(marked, () => `\n${resultTable(results, plan, shortColumns)}\n\n${source}\n\n`);
 }
 
