@@ -15,8 +15,8 @@ interface Storing {
   readonly slot?: SlotReservation | undefined;
   payload?: unknown;
   answer?: EnqueueAnswer;
-  /** It has been announced. */
-  told?: boolean;
+  /** As what it has been announced. */
+  told?: Stored;
   resolve(stored: Stored): void;
   reject(error: unknown): void;
 }
@@ -101,13 +101,15 @@ export class TaskEnqueuer {
         call = { task: slot ? { ...task, handTo: slot.workerId } : task, slot, resolve, reject };
         commits.submit(call);
       });
-      if (slot) call.answer = answerOf(storing);
-      // While the statement is under way there is time for what the handler will need.
-      if (slot) call.payload = JSON.parse(task.payload);
+      if (slot) {
+        call.answer = answerOf(storing);
+        // While the statement is under way there is time for what the handler will need.
+        call.payload = JSON.parse(task.payload);
+      }
       const stored = await storing;
       this.committed(call, stored);
-      // If it was forgotten after it was handed over, what is stored in its place may be nobody's.
-      if (slot && stored.handedAt === undefined) this.pool.wake(task.queue);
+      // It was forgotten after it was handed over, and what is stored in its place waits for a claim.
+      if (call.told?.handedAt !== undefined && stored.handedAt === undefined) this.pool.wake(task.queue);
       return publicResult(stored);
     } catch (error) {
       slot?.unanswered();
@@ -122,7 +124,7 @@ export class TaskEnqueuer {
    */
   private committed(call: Storing, stored: Stored): void {
     if (call.told) return;
-    call.told = true;
+    call.told = stored;
     const { task, slot, payload, answer } = call;
     this.announce([task], [stored]);
     if (stored.handedAt === undefined) slot?.decline();

@@ -943,12 +943,18 @@ describe('a queue worker', () => {
       await worker.stop();
     });
 
-    it('while it claims what it was told of, if there is a slot for each of those too', async () => {
+    /** A worker with three slots that has emptied its queue, and whose next claim takes its time. */
+    const slowWorker = async () => {
       const { claim, worker } = await setUp([definition(forever)], { concurrency: 3, pollIntervalMs: hourMs });
       worker.start();
       await ticks();
       const slow = deferred<ClaimedTask[]>();
       claim.mockReturnValueOnce(slow.promise);
+      return { worker, slow };
+    };
+
+    it('while it claims what it was told of, if there is a slot for each of those too', async () => {
+      const { worker, slow } = await slowWorker();
       worker.wake(1);
       await ticks();
       worker.wake(1);
@@ -967,11 +973,7 @@ describe('a queue worker', () => {
     });
 
     it('not beside an alarm that has rung for as many tasks as there are slots', async () => {
-      const { claim, worker } = await setUp([definition(forever)], { concurrency: 3, pollIntervalMs: hourMs });
-      worker.start();
-      await ticks();
-      const slow = deferred<ClaimedTask[]>();
-      claim.mockReturnValue(slow.promise);
+      const { worker, slow } = await slowWorker();
       worker.wakeIn(100, 2);
       worker.wakeIn(100, 1);
       expect(worker.reserve('work')).toEqual(expect.any(Number));
