@@ -203,5 +203,6 @@ function firstClaim(task: NewTask, payload: unknown, handedAt: number): ClaimedT
 /** What the caller sees: how the store went about it is not its business. */
 function publicResult(stored: Stored | undefined): Enqueued {
   if (!stored) throw new Error('The store gives one result a task.');
+  if (stored.handedAt === undefined) return stored;
   return { id: stored.id, duplicate: stored.duplicate, ...(stored.replaced && { replaced: true }) };
 }

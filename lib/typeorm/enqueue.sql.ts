@@ -33,10 +33,11 @@ export function enqueueSql(schema: string) {
         (SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q)::int AS "told"
       FROM stored`;
 
+  const sameColumns = `$3::text, $4::text, $5::smallint, $6::integer, $7::integer, ${dueAt('$8', '$9::text')}`;
   const insertBulk = `
-        INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at")
-        SELECT (e->>0)::uuid, e->2, "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at"
-        FROM head CROSS JOIN LATERAL jsonb_array_elements("rows") e`;
+      INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at")
+      SELECT e."id", e."payload", same.* FROM (SELECT ${sameColumns} OFFSET 0) same
+      CROSS JOIN ROWS FROM (unnest($1::uuid[]), jsonb_array_elements($2::jsonb)) e("id", "payload")`;
 
   return {
     /**
@@ -59,17 +60,18 @@ export function enqueueSql(schema: string) {
     /** The same for ids that are new and keys that are none: it need not look before it stores, and is quicker. */
     enqueueFresh: enqueue('', ''),
 
-    /** The same for many that are handed to nobody: all are stored, or it fails. */
+    /**
+     * The same for many that differ in nothing but id and payload, and are handed to nobody: all are stored, or it fails.
+     * $1 ids, $2 a JSON array of their payloads, $3 to $9 what they share, as `enqueueOne` has it, $10 queues whose workers
+     * are woken.
+     */
     enqueueBulk: `
-      WITH head AS MATERIALIZED (${headOf('')}
-      ), stored AS (${insertBulk}
+      WITH stored AS (${insertBulk}
       )
-      SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($2::text[]) q`,
+      SELECT count(pg_notify(${channel}, 'w0:' || q)) FROM unnest($10::text[]) q`,
 
     /** The same when nobody is woken, as it mostly is under load: the less a small batch sets up, the better. */
-    enqueueQuietly: `
-      WITH head AS MATERIALIZED (${headOf('')})
-      ${insertBulk}`,
+    enqueueQuietly: insertBulk,
 
     /**
      * The same for one: $1 id, $2 payload, $3 queue, $4 name, $5 priority, $6 max retries, $7 timeout in ms, $8 due in ms,
@@ -82,8 +84,7 @@ export function enqueueSql(schema: string) {
     enqueueOne: `
       INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at",
         "worker_id", "claim_seq", "attempt", "started_at")
-      SELECT $1::uuid, $2::jsonb, $3::text, $4::text, $5::smallint, $6::integer, $7::integer,
-        ${dueAt('$8', '$9::text')},
+      SELECT $1::uuid, $2::jsonb, ${sameColumns},
         h."to", (h."to" IS NOT NULL)::int, (h."to" IS NOT NULL)::int, CASE WHEN h."to" IS NOT NULL THEN ${clock} END
       FROM (SELECT ${handedTo('$10::text', '$3::text')} AS "to" OFFSET 0) h
       RETURNING 1 AS "stored", CASE WHEN "worker_id" IS NOT NULL THEN "id"::text END AS "handed",

@@ -16,18 +16,16 @@ export const maxTries = 100;
 /** Splits tasks into what one statement can carry. */
 export function chunks(tasks: readonly NewTask[]): NewTask[][] {
   const all: NewTask[][] = [];
-  let current: NewTask[] = [];
+  let current: NewTask[] | undefined;
   let length = 0;
   for (const task of tasks) {
-    if (current.length > 0 && (current.length >= maxTasks || length + task.payload.length > maxLength)) {
-      all.push(current);
-      current = [];
+    if (current && current.length < maxTasks && length + task.payload.length <= maxLength) current.push(task);
+    else {
       length = 0;
+      all.push((current = [task]));
     }
-    current.push(task);
     length += task.payload.length;
   }
-  if (current.length > 0) all.push(current);
   return all;
 }
 

@@ -12,6 +12,29 @@ export function isSpecial(task: NewTask): boolean {
   return !isPlain(task) || task.handTo !== undefined;
 }
 
+/** Whether the quickest statement for many knows these: they differ in nothing but id and payload. */
+export function areAlike(head: NewTask, tasks: readonly NewTask[]): boolean {
+  return !isSpecial(head) && tasks.every((task) => !isSpecial(task) && sharesHead(head, task));
+}
+
+/** Whether they differ in id, key and payload at most. */
+export function sharesHead(a: NewTask, b: NewTask): boolean {
+  return (
+    (a.due === b.due || ('inMs' in a.due && 'inMs' in b.due && a.due.inMs === b.due.inMs)) &&
+    a.queue === b.queue &&
+    a.name === b.name &&
+    a.priority === b.priority &&
+    a.maxRetries === b.maxRetries &&
+    a.timeoutMs === b.timeoutMs &&
+    a.handTo === b.handTo &&
+    a.expiresInMs === b.expiresInMs &&
+    a.unique === b.unique &&
+    a.rateKey === b.rateKey &&
+    a.laneLimit === b.laneLimit &&
+    (a.lane == null) === (b.lane == null)
+  );
+}
+
 /** Whether it is parked, so that nobody needs to be told of it before it is admitted. */
 export function isKeyed({ lane }: NewTask): boolean {
   return lane != null;

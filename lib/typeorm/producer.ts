@@ -10,10 +10,10 @@ import {
   type ProducerStatements,
 } from './enqueue-statements.js';
 import { chunks, enqueueChunk, enqueueParts, takeBackFinished, Traces } from './enqueue.js';
-import { inKeyOrder, isKeyed, isPlain, isSpecial, isUnique } from './new-tasks.js';
+import { areAlike, inKeyOrder, isKeyed, isPlain, isUnique } from './new-tasks.js';
 import { Permits } from './permits.js';
 import { isLockTimeout, isUniqueViolation } from './postgres-errors.js';
-import { newTasksJson, newTaskValues } from './task-input.js';
+import { bulkValues, newTaskValues } from './task-input.js';
 import type { TextRow } from './text-query.js';
 import { TransactionProducer } from './transaction-producer.js';
 import { WakeTeller } from './wake-teller.js';
@@ -60,12 +60,12 @@ export class Producer {
     again: boolean,
     committed?: (stored: Stored) => void,
   ): Promise<Stored[]> {
-    const [only] = tasks;
-    if (!only) return [];
-    if (tasks.length === 1 && scope === undefined && !again && isPlain(only)) {
-      return [await this.storeOne(only, committed)];
+    const [first] = tasks;
+    if (!first) return [];
+    if (tasks.length === 1 && scope === undefined && !again && isPlain(first)) {
+      return [await this.storeOne(first, committed)];
     }
-    if (scope === undefined && !again && !tasks.some(isSpecial) && (await this.storeBulk(tasks))) {
+    if (scope === undefined && !again && areAlike(first, tasks) && (await this.storeBulk(first, tasks))) {
       return tasks.map(({ id }) => ({ id, duplicate: false }));
     }
     const results =
@@ -154,11 +154,11 @@ export class Producer {
     }
   }
 
-  /** Many that are handed to nobody, with ids that are new, as a rule: false if one is there after all. */
-  private async storeBulk(tasks: readonly NewTask[]): Promise<boolean> {
+  /** Many like `head`, with ids that are new, as a rule: false if one is there after all. */
+  private async storeBulk(head: NewTask, tasks: readonly NewTask[]): Promise<boolean> {
     const wake = this.wakes.toWake(tasks);
     const quiet = wake.length === 0;
-    const parts = chunks(tasks).map((part) => (quiet ? [newTasksJson(part)] : [newTasksJson(part), wake]));
+    const parts = chunks(tasks).map((part) => [...bulkValues(head, part), ...(quiet ? [] : [wake])]);
     const statement = quiet ? this.statements.enqueueQuietly : this.statements.enqueueBulk;
     try {
       await this.permits.with(async () => {

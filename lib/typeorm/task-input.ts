@@ -1,5 +1,6 @@
 import type { Settlement } from '../engine/task-store.js';
 import type { NewTask } from '../engine/task.js';
+import { sharesHead } from './new-tasks.js';
 
 /** Between the engine's values and the text that goes to PostgreSQL. */
 
@@ -25,9 +26,19 @@ export function newTasksJson(tasks: readonly NewTask[]): string {
 
 /** The input of `enqueueOne`. */
 export function newTaskValues(task: NewTask, wake: readonly string[]): unknown[] {
-  const { id, payload, queue, name, priority, maxRetries, timeoutMs, due, handTo } = task;
+  return [task.id, task.payload, ...sameValues(task), task.handTo ?? null, wake.includes(task.queue)];
+}
+
+/** The input of `enqueueQuietly`, for tasks that differ from `head` in nothing but id and payload. */
+export function bulkValues(head: NewTask, tasks: readonly NewTask[]): unknown[] {
+  const ids = tasks.map(({ id }) => id).join(',');
+  const payloads = tasks.map(({ payload }) => payload).join(',');
+  return [`{${ids}}`, `[${payloads}]`, ...sameValues(head)];
+}
+
+function sameValues({ queue, name, priority, maxRetries, timeoutMs, due }: NewTask): unknown[] {
   const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at.toISOString()];
-  return [id, payload, queue, name, priority, maxRetries, timeoutMs, inMs, at, handTo ?? null, wake.includes(queue)];
+  return [queue, name, priority, maxRetries, timeoutMs, inMs, at];
 }
 
 function headJson(task: NewTask): string {
@@ -43,23 +54,6 @@ function headJson(task: NewTask): string {
     if (keyed) head.push(task.laneLimit ?? 1);
   }
   return JSON.stringify(head);
-}
-
-function sharesHead(a: NewTask, b: NewTask): boolean {
-  return (
-    (a.due === b.due || ('inMs' in a.due && 'inMs' in b.due && a.due.inMs === b.due.inMs)) &&
-    a.queue === b.queue &&
-    a.name === b.name &&
-    a.priority === b.priority &&
-    a.maxRetries === b.maxRetries &&
-    a.timeoutMs === b.timeoutMs &&
-    a.handTo === b.handTo &&
-    a.expiresInMs === b.expiresInMs &&
-    a.unique === b.unique &&
-    a.rateKey === b.rateKey &&
-    a.laneLimit === b.laneLimit &&
-    (a.lane == null) === (b.lane == null)
-  );
 }
 
 /** For how many milliseconds a finished task stays, as the statements read it. */

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { encodePayload } from '../../lib/engine/payload.js';
 import type { Task } from '../../lib/engine/task.js';
 import type { Settlement } from '../../lib/engine/task-store.js';
-import { newTasksJson, settlementJson } from '../../lib/typeorm/task-input.js';
+import { areAlike } from '../../lib/typeorm/new-tasks.js';
+import { bulkValues, newTasksJson, settlementJson } from '../../lib/typeorm/task-input.js';
 import { claimedTask, shownTask } from '../../lib/typeorm/task-row.js';
 import { newTask } from './engine.fixtures.js';
 
@@ -63,6 +64,32 @@ describe('tasks to be enqueued', () => {
         },
       ),
     );
+  });
+
+  it('are alike when they differ in id and payload only, and are then written as columns', () => {
+    fc.assert(
+      fc.property(heads, fc.array(rows, { minLength: 1 }), fc.array(rows), heads, (head, members, others, other) => {
+        const like = (part: typeof head, row: (typeof members)[number]) =>
+          newTask({ ...part, ...row, uniqueKey: null, payload: encodePayload('work', row.payload), handTo: undefined });
+        const tasks = members.map((row) => like(head, row));
+        const [first] = tasks;
+        if (!first) throw new Error('One row at least.');
+        expect(areAlike(first, tasks)).toBe(true);
+        const [ids, payloads, ...same] = bulkValues(first, tasks);
+        expect(ids).toBe(`{${tasks.map(({ id }) => id).join(',')}}`);
+        expect(JSON.parse(payloads as string)).toEqual(tasks.map(({ payload: json }) => JSON.parse(json) as unknown));
+        const { queue, name, priority, maxRetries, timeoutMs, due } = head;
+        const [inMs, at] = 'inMs' in due ? [due.inMs, null] : [null, due.at.toISOString()];
+        expect(same).toEqual([queue, name, priority, maxRetries, timeoutMs, inMs, at]);
+        const mixed = [...tasks, ...others.map((row) => like({ ...other, queue: `${queue}, another` }, row))];
+        expect(areAlike(first, mixed)).toBe(others.length === 0);
+      }),
+    );
+    const task = newTask({});
+    for (const special of [{ uniqueKey: 'key' }, { handTo: 'worker' }, { lane: 'lane' }, { expiresInMs: 1 }]) {
+      expect(areAlike(task, [task, newTask(special)])).toBe(false);
+      expect(areAlike(newTask(special), [newTask(special)])).toBe(false);
+    }
   });
 
   it('share one group when they differ in id, key and payload only', () => {
