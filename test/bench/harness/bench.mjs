@@ -44,22 +44,23 @@ export class Bench {
 
   async run() {
     for (const { workload, testCase, adapters } of chosen(this.options, Boolean(this.redis))) {
-      for (let repetition = 0; repetition < this.options.reps; repetition++) {
+      const repetitions = workload.once ? 1 : this.options.reps;
+      for (let repetition = 0; repetition < repetitions; repetition++) {
         // Each repetition begins with another queue, so that none is always the first or the last.
         const turn = repetition % Math.max(adapters.length, 1);
         for (const adapter of [...adapters.slice(turn), ...adapters.slice(0, turn)]) {
           if (this.#interrupted) return;
           await this.#quiet();
-          this.measurements.push(await this.#measure(workload, testCase, adapter, repetition));
+          this.measurements.push(await this.#measure(workload, testCase, adapter, { repetition, repetitions }));
         }
       }
     }
   }
 
-  async #measure(workload, testCase, adapter, repetition) {
+  async #measure(workload, testCase, adapter, { repetition, repetitions }) {
     const begun = Date.now();
     const session = new Session(this, adapter);
-    const label = `${testCase.id} ${adapter} ${repetition + 1}/${this.options.reps}`;
+    const label = `${testCase.id} ${adapter} ${repetition + 1}/${repetitions}`;
     /** @type {Measurement} */
     const measurement = { workload: workload.id, case: testCase.id, adapter, repetition };
     try {

@@ -5,7 +5,7 @@ export const usage = `npm run bench -- [options]
   --quick              W1, W2, W3 with 20,000, W4: about three minutes
   --only W3,W4         these workloads, or single cases of them: W3.20k
   --adapters a,b       these queues (--list names them)
-  --reps N             how often each measurement is made (default 3, with --quick 1)
+  --reps N             how often each measurement is made, but for the longest (default 3, with --quick 1)
   --scale F            every size times F: 0.01 tries the harness out
   --quiet-wait S       before each measurement wait until nobody else uses the machine, at most S seconds (default 0)
   --json FILE          the results with every single measurement

@@ -26,7 +26,7 @@ export function markdown(results, options, machine) {
     failures.length > 0 &&
       `## Failed\n\n${failures.map((failure) => `- ${failure.case} ${failure.adapter}: ${failure.error}`).join('\n')}`,
     `## Results\n\n${resultTable(results, plan, measured)}`,
-    `Medians [least–most] of ${options.reps}. ${footnote}`,
+    `${medians(options)} ${footnote}`,
     targetSection(results),
     costSection(results, plan, measured),
     `## Settings\n\n${measured.map((name) => `- ${variants[name].title}: ${variants[name].how}.`).join('\n')}`,
@@ -59,8 +59,14 @@ const marked = /(?<=<!-- bench -->\n)[^]*(?=<!-- \/bench -->)/;
 export function withResults(readme, results, options, machine) {
   if (!marked.test(readme)) throw new Error('The README has no marks <!-- bench --> and <!-- /bench -->.');
   const plan = workloads.flatMap((workload) => workload.cases(options).map((testCase) => ({ testCase })));
-  const source = `Medians of ${options.reps}${options.reps > 1 ? ', [least–most]' : ''}. ${machine.machine}; ${machine.servers}; ${machine.versions}. ${footnote}`;
+  const source = `${medians(options)} ${machine.machine}; ${machine.servers}; ${machine.versions}. ${footnote}`;
   return readme.replace(marked, () => `\n${resultTable(results, plan, shortColumns)}\n\n${source}\n\n`);
+}
+
+function medians({ reps }) {
+  if (reps === 1) return 'Measured once.';
+  const once = workloads.filter((workload) => workload.once).map(({ id }) => id);
+  return `Medians [least–most] of ${reps}; ${once.join(', ')}: measured once.`;
 }
 
 function resultTable(results, plan, measured) {

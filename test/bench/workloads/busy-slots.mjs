@@ -13,6 +13,7 @@ export default {
   id: 'W11',
   about: 'Handlers of 50 ms, concurrency 100, 4 processes: how busy the slots are, and how evenly the work is shared.',
   adapters: tuned,
+  once: true,
   cases: ({ scale }) => [
     {
       id: 'W11',

@@ -8,6 +8,7 @@ export default {
   id: 'start',
   about: 'Start of a worker and memory of an idle one, both above a bare Nest application; the tables are there.',
   adapters,
+  once: true,
   cases: () => [
     {
       id: 'start',

@@ -6,6 +6,7 @@ export default {
   id: 'W8',
   about: 'Size of all tables and indexes after 100,000 and after 1,000,000 tasks have passed through.',
   adapters: ['backie', 'graphile-tuned', 'pgboss-tuned', 'ceiling'],
+  once: true,
   cases: ({ scale }) => [
     {
       id: 'W8',

@@ -7,6 +7,7 @@ export default {
   id: 'W7',
   about: 'An idle worker for 20 s: transactions (Redis: commands) a second, CPU of its process and of the server.',
   adapters: Object.keys(variants).filter((name) => name !== 'backie-keepall'),
+  once: true,
   cases: ({ scale }) => [
     {
       id: 'W7',
