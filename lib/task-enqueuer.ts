@@ -168,11 +168,13 @@ export class TaskEnqueuer {
 }
 
 function answerOf(storing: Promise<unknown>): EnqueueAnswer {
-  const answer: { stored: boolean | undefined; given: Promise<void> } = {
+  const give = (stored: boolean) => Object.assign(answer, { stored, givenAt: performance.now() });
+  const answer: EnqueueAnswer = {
     stored: undefined,
+    givenAt: Infinity,
     given: storing.then(
-      () => void (answer.stored = true),
-      () => void (answer.stored = false),
+      () => void give(true),
+      () => void give(false),
     ),
   };
   return answer;
@@ -203,6 +205,5 @@ function firstClaim(task: NewTask, payload: unknown, handedAt: number): ClaimedT
 /** What the caller sees: how the store went about it is not its business. */
 function publicResult(stored: Stored | undefined): Enqueued {
   if (!stored) throw new Error('The store gives one result a task.');
-  if (stored.handedAt === undefined) return stored;
   return { id: stored.id, duplicate: stored.duplicate, ...(stored.replaced && { replaced: true }) };
 }

@@ -9,7 +9,7 @@ import type { TaskEventKind, TaskEventMap } from './engine/task-event.js';
 export class TaskEvents {
   readonly #subjects = new Map<TaskEventKind, Subject<never>>();
 
-  /** Stored and committed. A lone task may not be on the disk yet, and may start before `enqueue` resolves; it ends after. */
+  /** Stored and committed. A lone task may not be on the disk yet, and may start before `enqueue` resolves. */
   readonly enqueued = this.#observe('enqueued');
   /** A handler is about to be called. */
   readonly started = this.#observe('started');

@@ -17,8 +17,8 @@ import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { AttemptRef, EngineReporter } from './task-event.js';
 
-/** How long an outcome waits at the end of a drain for the answer to its task's enqueue. */
-const longestAnswerMs = 500;
+/** How long the end of a drain waits for enqueues whose tasks are here, or are about to be. */
+export const longestAnswerMs = 500;
 
 /** Has the outcome of each attempt of one queue decided, written, and only then told. */
 export class AttemptRecorder {
@@ -85,11 +85,10 @@ export class AttemptRecorder {
     };
   }
 
-  /** Gives back a task that was not started. */
-  release({ task, lease, answer }: Pick<HeldTask, 'task' | 'lease' | 'answer'>): void {
+  /** Gives back a task that was not started; at once, since that removes nothing. */
+  release({ task, lease }: Pick<HeldTask, 'task' | 'lease'>): void {
     const { id, queue, claimSeq } = task;
-    const settlement = { kind: 'release', id, queue, claimSeq } as const;
-    this.write(new Ending(this, lease, settlement, task, undefined, undefined, undefined, answer));
+    this.write(new Ending(this, lease, { kind: 'release', id, queue, claimSeq }, task, undefined, undefined));
   }
 
   /** Waits a moment for the enqueues that have not been answered, and has the outcomes of their tasks written at last. */

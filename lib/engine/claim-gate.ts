@@ -23,6 +23,8 @@ export class ClaimGate {
   private lookedForStrays = -Infinity;
   /** The latest claim did not look for strays, since one before it had done so just then. */
   private straysWait = false;
+  /** The claim under way looks for strays, one for each slot that was free when it began. */
+  private straying = false;
 
   constructor(
     private readonly queue: QueueDefinition,
@@ -49,7 +51,8 @@ export class ClaimGate {
 
   /** Whether a task of this name may be stored as claimed by this worker. */
   hands(name: string): boolean {
-    return !this.limited && this.plain.includes(name);
+    // A stray that found its slot taken would have used up a token, and have to wait for the next.
+    return !this.limited && !this.straying && this.plain.includes(name);
   }
 
   /** Whether a task of this name may start: a claim may have been under way when it was paused. */
@@ -67,17 +70,21 @@ export class ClaimGate {
       const names = [...this.plain, ...this.rated];
       return names.length > 0 ? store.claimLimited({ ...request, names }) : nothing;
     }
-    const tasks = this.plain.length > 0 ? await store.claim({ ...request, names: this.plain }) : [];
-    const free = (request.startNow ?? request.limit) - tasks.length;
-    this.straysWait = false;
-    if (this.rated.length === 0 || free <= 0) return { tasks, nextInMs: null };
-    this.straysWait = performance.now() - this.lookedForStrays < straysEveryMs;
-    if (this.straysWait) return { tasks, nextInMs: null };
-    this.lookedForStrays = performance.now();
-    // Should this fail, the worker's audit finds what the first claim has brought.
-    const suspects = request.suspects && { ...request.suspects, takeOne: false };
-    const strays = await store.claimLimited({ ...request, names: this.rated, limit: free, startNow: free, suspects });
-    return { tasks: [...tasks, ...strays.tasks], nextInMs: strays.nextInMs };
+    const lookedJustNow = performance.now() - this.lookedForStrays < straysEveryMs;
+    this.straying = this.rated.length > 0 && !lookedJustNow;
+    try {
+      const tasks = this.plain.length > 0 ? await store.claim({ ...request, names: this.plain }) : [];
+      const free = (request.startNow ?? request.limit) - tasks.length;
+      this.straysWait = this.rated.length > 0 && free > 0 && lookedJustNow;
+      if (!this.straying || free <= 0) return { tasks, nextInMs: null };
+      this.lookedForStrays = performance.now();
+      // Should this fail, the worker's audit finds what the first claim has brought.
+      const suspects = request.suspects && { ...request.suspects, takeOne: false };
+      const strays = await store.claimLimited({ ...request, names: this.rated, limit: free, startNow: free, suspects });
+      return { tasks: [...tasks, ...strays.tasks], nextInMs: strays.nextInMs };
+    } finally {
+      this.straying = false;
+    }
   }
 
   private shape(paused: boolean): string {

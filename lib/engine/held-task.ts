@@ -6,6 +6,8 @@ import type { ClaimedTask } from './task.js';
 export interface EnqueueAnswer {
   /** Undefined as long as it is open; false when it failed, so that the task may be forgotten. */
   readonly stored: boolean | undefined;
+  /** Monotonic milliseconds since when it is open no more; Infinity as long as it is. */
+  readonly givenAt: number;
   /** Resolves when it is open no more. */
   readonly given: Promise<void>;
 }
@@ -18,7 +20,7 @@ export interface HeldTask {
   readonly startBy: number;
   /** Monotonic milliseconds since when it is held here. */
   readonly since: number;
-  /** Until there is one it may not be on the disk: it starts, but its outcome is not written. */
+  /** Until there is one it may not be on the disk: it starts, but its outcome waits, at the end of a drain for a moment. */
   readonly answer?: EnqueueAnswer | undefined;
 }
 

@@ -1,10 +1,11 @@
-import { AttemptRecorder, attemptRef } from './attempt-recorder.js';
+import { AttemptRecorder, attemptRef, longestAnswerMs } from './attempt-recorder.js';
 import { claimKey, type SettledClaim } from './claim.js';
 import { ClaimGate } from './claim-gate.js';
 import { ClaimLoop } from './claim-loop.js';
 import { Forecast } from './forecast.js';
 import { type EnqueueAnswer, heldTask, type HeldTask } from './held-task.js';
 import type { Lease } from './lease.js';
+import { within } from './delay.js';
 import type { Control } from './limits.js';
 import { Pace } from './pace.js';
 import { PrefetchBuffer } from './prefetch-buffer.js';
@@ -24,6 +25,7 @@ export class QueueWorker {
   private readonly claims: ClaimLoop;
   /** When each slot was reserved that has neither been accepted nor declined. */
   private readonly reservedSince: number[] = [];
+  private waitingForSlots: (() => void)[] = [];
   /** How many slots were reserved while the claim that was sent then was under way, counting on them. */
   private reservedDuring = { claim: 0, count: 0 };
 
@@ -176,9 +178,15 @@ export class QueueWorker {
     return this.executor.finished();
   }
 
-  /** Waits a moment for the enqueues of tasks that have ended, and has their outcomes written at last. */
-  answered(): Promise<void> {
-    return this.recorder.answered();
+  /**
+   * Waits a moment for the enqueues that have a slot here, whose tasks go back, and for those whose tasks have ended, whose
+   * outcomes are written at last.
+   */
+  async answered(): Promise<void> {
+    if (this.reservedSince.length > 0) {
+      await within(longestAnswerMs, new Promise<void>((resolve) => this.waitingForSlots.push(resolve)));
+    }
+    await this.recorder.answered();
   }
 
   /** Ends every attempt and gives its task back. */
@@ -228,6 +236,7 @@ export class QueueWorker {
     const place = this.reservedSince.indexOf(since);
     // Given back once, whatever is called after that.
     if (place >= 0) this.reservedSince.splice(place, 1);
+    if (this.reservedSince.length === 0) for (const resolve of this.waitingForSlots.splice(0)) resolve();
   }
 
   private grow(): void {

@@ -140,8 +140,8 @@ export class TaskExecutor {
   loseOthers(lease: Lease, claims: ReadonlyMap<string, number>, lookedAt: number): void {
     for (const run of this.runs) {
       if (run.lease !== lease || run.execution.startedAt > lookedAt) continue;
-      // Forgotten, maybe, and then it is just being stored again for this very attempt.
-      if (run.answer && run.answer.stored === undefined) continue;
+      // Forgotten, maybe, and stored again for this very attempt since then, or just now.
+      if (run.answer && run.answer.givenAt > lookedAt) continue;
       if (claims.get(run.task.id) !== run.task.claimSeq) run.execution.lose();
     }
   }

@@ -3,7 +3,7 @@ import { DataSource } from 'typeorm';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError } from '../errors/store.errors.js';
 import type { PostgresOptions } from './connection-options.js';
-import { isConflict, isLostStatement, isReadOnly } from './postgres-errors.js';
+import { isConflict, isLostStatement, isReadOnly, isServerError } from './postgres-errors.js';
 import { knows, type Step, TextQuery, type TextRow } from './text-query.js';
 
 /** A statement and the name under which its plan is kept. */
@@ -318,9 +318,4 @@ export async function queryByDriver(
   };
   const result = await client.query<(string | null)[], unknown[]>(config);
   return result.rows;
-}
-
-/** An error that the server reported leaves the connection usable; all others leave it in an unknown state. */
-export function isServerError(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && 'severity' in error && error.severity === 'ERROR';
 }

@@ -78,8 +78,8 @@ export function enqueueSql(schema: string) {
      * $9 due at, $10 worker to hand it to or null, $11 whether the queue's workers are woken. It is what an idle
      * application waits for, and starts quickest.
      *
-     * When somebody is idle its transaction does not wait for the disk: workers see the task at once, and `flush` follows,
-     * before the task may be called stored.
+     * When it is handed over or wakes somebody its transaction does not wait for the disk: workers see the task at once,
+     * and `flush` follows, before the task may be called stored.
      */
     enqueueOne: `
       INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at",
@@ -94,7 +94,7 @@ export function enqueueSql(schema: string) {
 
     /**
      * Waits until all that was committed before is on the disk: a commit does if it has something to log. This needs no
-     * table and no privilege, and only logical decoding that asks for messages sees it.
+     * table, and no privilege but what all have. Logical decoding may show it.
      */
     flush: `SELECT pg_logical_emit_message(true, 'backie', '')`,
 

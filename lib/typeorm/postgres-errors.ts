@@ -30,6 +30,17 @@ const socketErrors = new Set([
 ]);
 
 /**
+ * Whether the server has reported this and goes on with the session. All other errors leave the connection in an unknown
+ * state. Told by the SQLSTATE: `severity` is in the language of the server.
+ */
+export function isServerError(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'severity' in error && !endsSession.test(sqlState(error) ?? '');
+}
+
+/** Connection and authentication, a server that stops or is in trouble, sessions that are ended for being idle or slow. */
+const endsSession = /^(08|28|57P|58|F0|XX)|^(25P03|25P04|3D000|53300)$/;
+
+/**
  * Serialization failure, deadlock, and a row on its way to the default partition when one was made for its day: the
  * statement had no effect and may simply run again.
  */

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Backoff } from '../../lib/engine/backoff.js';
 import type { CurrentTask } from '../../lib/engine/current-task.js';
 import { LaneKeeper } from '../../lib/engine/lane-keeper.js';
-import { noControl } from '../../lib/engine/limits.js';
+import { type LimitedClaim, noControl } from '../../lib/engine/limits.js';
 import { QueueWorker } from '../../lib/engine/queue-worker.js';
 import type { QueueWorkerContext } from '../../lib/engine/queue-worker-context.js';
 import { Settler, type Settling, type Verdict } from '../../lib/engine/settler.js';
@@ -976,7 +976,9 @@ describe('a queue worker', () => {
       const { worker, slow } = await slowWorker();
       worker.wakeIn(100, 2);
       worker.wakeIn(100, 1);
-      expect(worker.reserve('work')).toEqual(expect.any(Number));
+      const since = worker.reserve('work')!;
+      expect(since).toEqual(expect.any(Number));
+      worker.decline(since);
       await vi.advanceTimersByTimeAsync(110);
       expect(worker.reserve('work')).toBeUndefined();
       slow.resolve([]);
@@ -989,7 +991,7 @@ describe('a queue worker', () => {
       worker.start();
       await ticks();
       const answered = deferred();
-      const answer = { stored: undefined as boolean | undefined, given: answered.promise };
+      const answer = { stored: undefined as boolean | undefined, givenAt: Infinity, given: answered.promise };
       const task = handed();
       worker.accept(worker.reserve('work')!, task, lease, answer);
       await vi.advanceTimersByTimeAsync(1_000);
@@ -1011,7 +1013,7 @@ describe('a queue worker', () => {
       const settle = vi.spyOn(store, 'settle');
       worker.start();
       await ticks();
-      const answer = { stored: undefined, given: forever() };
+      const answer = { stored: undefined, givenAt: Infinity, given: forever() };
       worker.accept(worker.reserve('work')!, handed(), lease, answer);
       await worker.stop();
       await worker.finished();
@@ -1022,6 +1024,67 @@ describe('a queue worker', () => {
       await over;
       await ticks();
       expect(settle).toHaveBeenCalledOnce();
+    });
+
+    it('and at the end waits a moment for it, to give it back at once though its enqueue is not answered', async () => {
+      const { store, recorder, lease, worker } = await setUp([definition(forever)], { pollIntervalMs: hourMs });
+      const settle = vi.spyOn(store, 'settle');
+      worker.start();
+      await ticks();
+      const [late, never] = [worker.reserve('work')!, worker.reserve('work')!];
+      await worker.stop();
+      let over = false;
+      const answered = worker.answered().then(() => (over = true));
+      await vi.advanceTimersByTimeAsync(100);
+      const task = handed();
+      worker.accept(late, task, lease, { stored: undefined, givenAt: Infinity, given: forever() });
+      await ticks();
+      const { id, queue, claimSeq } = task;
+      expect(settle.mock.calls).toEqual([[lease.workerId, [{ kind: 'release', id, queue, claimSeq }]]]);
+      await vi.advanceTimersByTimeAsync(399);
+      expect(over).toBe(false);
+      await vi.advanceTimersByTimeAsync(1);
+      await answered;
+      worker.decline(never);
+      expect(recorder.of('started')).toEqual([]);
+    });
+
+    it('not while it looks for tasks at home elsewhere, whose tokens would be taken for nothing', async () => {
+      const rated = { name: 'rated', queue: 'elsewhere', rateLimit: { max: 1, perMs: hourMs } };
+      const { store, worker } = await setUp([definition(forever), definition(forever, rated)], {
+        concurrency: 2,
+        pollIntervalMs: hourMs,
+      });
+      const look = deferred<LimitedClaim>();
+      const strays = vi.spyOn(store, 'claimLimited').mockReturnValueOnce(look.promise);
+      worker.start();
+      await ticks();
+      expect(strays).toHaveBeenCalledOnce();
+      expect(worker.reserve('work')).toBeUndefined();
+      look.resolve({ tasks: [], nextInMs: null });
+      await ticks();
+      expect(worker.reserve('work')).toEqual(expect.any(Number));
+      await worker.stop();
+    });
+
+    it('and does not end it for an audit that is older than the answer to its enqueue', async () => {
+      const { recorder, lease, worker } = await setUp([definition(forever)], { pollIntervalMs: hourMs });
+      worker.start();
+      await ticks();
+      const answer = { stored: undefined as boolean | undefined, givenAt: Infinity, given: forever() };
+      worker.accept(worker.reserve('work')!, handed(), lease, answer);
+      await vi.advanceTimersByTimeAsync(100);
+      const lookedAt = performance.now();
+      worker.loseOthers(lease, new Map(), lookedAt);
+      await vi.advanceTimersByTimeAsync(100);
+      Object.assign(answer, { stored: true, givenAt: performance.now() });
+      worker.loseOthers(lease, new Map(), lookedAt);
+      await ticks();
+      expect(recorder.of('lost')).toEqual([]);
+      worker.loseOthers(lease, new Map(), performance.now());
+      await ticks();
+      expect(recorder.of('lost')).toHaveLength(1);
+      await worker.stop();
     });
 
     it('and runs it there, claiming no more than the other slots meanwhile', async () => {

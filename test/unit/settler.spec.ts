@@ -100,6 +100,14 @@ describe('a settler', () => {
     expect(await verdicts).toEqual(['done', 'done']);
   });
 
+  it('counts as lost what the store may have forgotten, though a try had no answer', async () => {
+    settle.mockRejectedValueOnce(new TransientError('lost reply')).mockResolvedValueOnce(states());
+    const written = vi.fn();
+    settler.write({ lease, settlement: done('a'), forgotten: true, written });
+    await vi.advanceTimersByTimeAsync(50);
+    expect(written.mock.calls).toEqual([['lost']]);
+  });
+
   describe('after a transaction whose COMMIT was not answered', () => {
     /** What becomes of a settlement that is written in case that the transaction has not settled the task. */
     const afterwards = () =>

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { encodePayload } from '../../lib/engine/payload.js';
-import type { Task } from '../../lib/engine/task.js';
+import type { NewTask, Task } from '../../lib/engine/task.js';
 import type { Settlement } from '../../lib/engine/task-store.js';
 import { areAlike } from '../../lib/typeorm/new-tasks.js';
 import { bulkValues, newTasksJson, settlementJson } from '../../lib/typeorm/task-input.js';
@@ -86,6 +86,19 @@ describe('tasks to be enqueued', () => {
       }),
     );
     const task = newTask({});
+    const changes: Partial<NewTask>[] = [
+      { queue: 'another' },
+      { name: 'another' },
+      { priority: 1 },
+      { maxRetries: 0 },
+      { timeoutMs: 1 },
+      { due: { inMs: 1 } },
+      { due: { at: new Date(0) } },
+    ];
+    for (const change of changes) {
+      expect(areAlike(task, [task, newTask(change)]), JSON.stringify(change)).toBe(false);
+      expect(JSON.parse(newTasksJson([task, newTask(change)])), JSON.stringify(change)).toHaveLength(2);
+    }
     for (const special of [{ uniqueKey: 'key' }, { handTo: 'worker' }, { lane: 'lane' }, { expiresInMs: 1 }]) {
       expect(areAlike(task, [task, newTask(special)])).toBe(false);
       expect(areAlike(newTask(special), [newTask(special)])).toBe(false);

@@ -461,8 +461,9 @@ describe('a worker pool', () => {
       const pool = poolOf([definition(forever), definition(forever, { name: 'paid', transaction })]);
       await pool.start();
       await ticks();
-      const early = ['work', 'paid'].map((name) => pool.reserve('default', name)!.early);
-      expect(early).toEqual([true, false]);
+      const slots = ['work', 'paid'].map((name) => pool.reserve('default', name)!);
+      expect(slots.map(({ early }) => early)).toEqual([true, false]);
+      for (const slot of slots) slot.decline();
       await pool.drain();
     });
 

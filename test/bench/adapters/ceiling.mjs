@@ -96,11 +96,11 @@ export function create({ url }, settings) {
   return {
     async setup() {
       await pool.query(`
-        CREATE TABLE job (
+        CREATE TABLE IF NOT EXISTS job (
           id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, run_at timestamptz NOT NULL,
           taken boolean NOT NULL DEFAULT false, payload jsonb NOT NULL
         ) WITH (autovacuum_vacuum_scale_factor = 0.01);
-        CREATE INDEX job_due ON job (run_at, id) WHERE NOT taken`);
+        CREATE INDEX IF NOT EXISTS job_due ON job (run_at, id) WHERE NOT taken`);
     },
     async open({ handler, work, concurrency }) {
       handle = handler;

@@ -18,6 +18,8 @@ let databases = 0;
 export class Session {
   /** @type {AgentProcess[]} */
   #agents = [];
+  /** How often each task has run in the processes that have ended. */
+  #runs = new Uint8Array(0);
   /** @type {{ cost: import('./meter.mjs').Cost, transactionsBefore: number }[]} */
   costs = [];
 
@@ -138,25 +140,40 @@ export class Session {
   }
 
   /**
-   * The proof: what ran, ran once, and what did not run is still there. Ends the workers.
+   * Ends workers, and notes what has run there.
    *
-   * @param {AgentProcess[]} workers Every process that ran tasks.
-   * @param {number} total How many tasks were enqueued, numbered from 0.
+   * @param {AgentProcess[]} workers
+   * @param {number} total How many tasks have been enqueued, numbered from 0.
+   * @returns {Promise<number>} How many tasks have not run yet in any process.
    */
-  async verify(workers, total) {
+  async collect(workers, total) {
     const runs = new Uint8Array(total);
+    runs.set(this.#runs);
+    this.#runs = runs;
     for (const worker of workers) {
-      // Stopping lets running tasks end, so it comes before the count. Afterwards another process counts what is left.
+      // Stopping lets running tasks end, so it comes before the count.
       await worker.call('stop');
       inflateSync(Buffer.from(await worker.call('runs'), 'base64')).forEach((count, i) => (runs[i] += count));
       await worker.end();
     }
+    return runs.reduce((left, count) => left - Math.min(count, 1), total);
+  }
+
+  /**
+   * The proof: what ran, ran once, and what did not run is still there. Ends the workers.
+   *
+   * @param {AgentProcess[]} workers Every process that ran tasks and was not collected.
+   * @param {number} total How many tasks were enqueued, numbered from 0.
+   */
+  async verify(workers, total) {
+    const ran = total - (await this.collect(workers, total));
+    const runs = this.#runs;
     await this.#addTransactions();
+    // Another process counts what is left.
     const counter = await this.agent();
     await counter.call('open', { total: 0 });
     const unfinished = await counter.call('unfinished');
     await this.retire(counter);
-    const ran = runs.reduce((sum, count) => sum + Math.min(count, 1), 0);
     const doubled = runs.reduce((sum, count) => sum + Math.max(count - 1, 0), 0);
     const lost = total - ran - unfinished;
     if (doubled || lost) {

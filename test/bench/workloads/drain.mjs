@@ -37,17 +37,20 @@ export default {
  * @returns {Promise<number>} Tasks a second.
  */
 export async function drainRate(session, count, total) {
-  return (await drainRates(session, { count, total })).fromStart;
+  const { fromStart } = await drainRates(session, { count, total });
+  await session.verify([], total);
+  return fromStart;
 }
 
 /**
- * Lets fresh processes that start together work until `warmUp + count` tasks are done.
+ * Lets fresh processes that start together work until `warmUp + count` tasks are done, and ends them. To be followed by
+ * the session's `verify`.
  *
  * @param {import('../harness/session.mjs').Session} session
  * @param {{ processes?: number, count: number, warmUp?: number, total: number }} sizes `total` is how many tasks were
  *   enqueued.
- * @returns {Promise<{ fromStart: number, warm: number }>} Tasks a second: the first `count` of them, and the `count` after
- *   the first `warmUp`.
+ * @returns {Promise<{ fromStart: number, warm: number, left: number }>} Tasks a second: the first `count` of them, and the
+ *   `count` after the first `warmUp`; and how many tasks are left.
  */
 export async function drainRates(session, { processes = 1, count, warmUp = 0, total }) {
   const workers = await Promise.all(Array.from({ length: processes }, () => session.worker({ total })));
@@ -57,10 +60,11 @@ export async function drainRates(session, { processes = 1, count, warmUp = 0, to
   const { from, done } = await session.ended(workers, warmUp + count);
   await meter.stop(done);
   const endings = await session.endings(workers);
-  await session.verify(workers, total);
+  const left = await session.collect(workers, total);
   const perSecond = (/** @type {number} */ begun, /** @type {number} */ ended) => (count / (ended - begun)) * 1000;
   return {
     fromStart: perSecond(from, endings[count - 1]),
     warm: perSecond(warmUp > 0 ? endings[warmUp - 1] : from, endings[warmUp + count - 1]),
+    left,
   };
 }

@@ -6,6 +6,8 @@ const warmUp = 50;
 /**
  * W4: from the call of enqueue to the start of the handler, one task each 20 ms, the worker idle in between. In W4 one
  * process does both, in W4b the worker is another process.
+ *
+ * nestjs-backie's task may start before the disk has it, in W4 always; its enqueue resolves once it has.
  */
 export default {
   id: 'W4',

@@ -29,6 +29,7 @@ export default {
     await producer.call('enqueueAll', { count: total });
     await session.retire(producer);
     const { warm, fromStart } = await drainRates(session, { processes, count, warmUp, total });
+    await session.verify([], total);
     return { [id]: warm, [`${id}.start`]: fromStart };
   },
 };
