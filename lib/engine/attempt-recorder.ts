@@ -17,9 +17,6 @@ import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import type { AttemptRef, EngineReporter } from './task-event.js';
 
-/** How long the end of a drain waits for enqueues whose tasks are here, or are about to be. */
-export const longestAnswerMs = 500;
-
 /** Has the outcome of each attempt of one queue decided, written, and only then told. */
 export class AttemptRecorder {
   /** Tasks whose attempt has ended, but whose settlement is not written yet. */
@@ -29,6 +26,8 @@ export class AttemptRecorder {
    * stored again.
    */
   private readonly early = new Map<Ending, EnqueueAnswer>();
+  /** The worker ends, and has waited for them. */
+  private waited = false;
 
   /** @param recorded Told of each task that is no longer held here, and in how many milliseconds it is tried again. */
   constructor(
@@ -85,16 +84,22 @@ export class AttemptRecorder {
     };
   }
 
-  /** Gives back a task that was not started; at once, since that removes nothing. */
-  release({ task, lease }: Pick<HeldTask, 'task' | 'lease'>): void {
+  /** Gives back a task that was not started. */
+  release({ task, lease, answer }: Pick<HeldTask, 'task' | 'lease' | 'answer'>): void {
     const { id, queue, claimSeq } = task;
-    this.write(new Ending(this, lease, { kind: 'release', id, queue, claimSeq }, task, undefined, undefined));
+    const settlement = { kind: 'release', id, queue, claimSeq } as const;
+    this.write(new Ending(this, lease, settlement, task, undefined, undefined, undefined, answer));
   }
 
-  /** Waits a moment for the enqueues that have not been answered, and has the outcomes of their tasks written at last. */
-  async answered(): Promise<void> {
-    if (this.early.size === 0) return;
-    await within(longestAnswerMs, Promise.all([...this.early.values()].map(({ given }) => given)));
+  /**
+   * Waits at most `ms` milliseconds for the enqueues that have not been answered, and has the outcomes of their tasks written
+   * at last. None waits from then on.
+   */
+  async answered(ms: number): Promise<void> {
+    if (this.early.size > 0 && ms > 0) {
+      await within(ms, Promise.all([...this.early.values()].map(({ given }) => given)));
+    }
+    this.waited = true;
     for (const ending of this.early.keys()) this.send(ending);
   }
 
@@ -120,7 +125,7 @@ export class AttemptRecorder {
   private write(ending: Ending): void {
     this.underWay.add(ending.task);
     const { answer } = ending;
-    if (!answer || answer.stored !== undefined) return this.settler.write(ending);
+    if (!answer || answer.stored !== undefined || this.waited) return this.settler.write(ending);
     this.early.set(ending, answer);
     void answer.given.then(() => this.send(ending));
   }

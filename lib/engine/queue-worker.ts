@@ -1,4 +1,4 @@
-import { AttemptRecorder, attemptRef, longestAnswerMs } from './attempt-recorder.js';
+import { AttemptRecorder, attemptRef } from './attempt-recorder.js';
 import { claimKey, type SettledClaim } from './claim.js';
 import { ClaimGate } from './claim-gate.js';
 import { ClaimLoop } from './claim-loop.js';
@@ -13,6 +13,9 @@ import type { QueueWorkerContext } from './queue-worker-context.js';
 import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import { TaskExecutor } from './task-executor.js';
+
+/** How long the end of a drain waits for enqueues whose tasks are here, or are about to be. */
+const longestAnswerMs = 500;
 
 /** Works one queue: has tasks claimed for its free slots and a few ahead, runs them, hands their settlements on. */
 export class QueueWorker {
@@ -183,10 +186,11 @@ export class QueueWorker {
    * outcomes are written at last.
    */
   async answered(): Promise<void> {
+    const until = performance.now() + longestAnswerMs;
     if (this.reservedSince.length > 0) {
       await within(longestAnswerMs, new Promise<void>((resolve) => this.waitingForSlots.push(resolve)));
     }
-    await this.recorder.answered();
+    await this.recorder.answered(until - performance.now());
   }
 
   /** Ends every attempt and gives its task back. */

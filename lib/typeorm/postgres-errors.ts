@@ -31,10 +31,12 @@ const socketErrors = new Set([
 
 /**
  * Whether the server has reported this and goes on with the session. All other errors leave the connection in an unknown
- * state. Told by the SQLSTATE: `severity` is in the language of the server.
+ * state. A server that speaks another language has other words for it: then the SQLSTATE tells.
  */
 export function isServerError(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && 'severity' in error && !endsSession.test(sqlState(error) ?? '');
+  if (typeof error !== 'object' || error === null || !('severity' in error)) return false;
+  if (error.severity === 'ERROR') return true;
+  return error.severity !== 'FATAL' && error.severity !== 'PANIC' && !endsSession.test(sqlState(error) ?? '');
 }
 
 /** Connection and authentication, a server that stops or is in trouble, sessions that are ended for being idle or slow. */

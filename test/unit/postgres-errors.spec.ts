@@ -89,30 +89,25 @@ describe('an error of PostgreSQL', () => {
     expect(isConflict(Object.assign(check, { routine: 'ExecPartitionCheckEmitError' }))).toBe(true);
   });
 
-  it.each(['ERROR', 'FEHLER', 'ОШИБКА'])(
-    'leaves the session usable unless it ended it, also when it is called %s',
+  const reported = (severity: string, code: string) => isServerError(Object.assign(coded(code), { severity }));
+  const usable = ['23505', '22P02', '25P02', '25006', '40001', '42501', '42P01', '55P03', '57014', '26000'];
+  const over = ['57P01', '57P02', '57P03', '57P05', '25P03', '25P04', '08P01', '28P01', '3D000', '53300', '58030'];
+
+  it('leaves the session usable as its severity says, whatever its code', () => {
+    for (const code of [...usable, ...over]) {
+      expect(reported('ERROR', code), code).toBe(true);
+      expect(reported('FATAL', code), code).toBe(false);
+      expect(reported('PANIC', code), code).toBe(false);
+      // A proxy, or the driver itself, may use such codes too.
+      expect(isServerError(coded(code)), code).toBe(false);
+    }
+  });
+
+  it.each(['FEHLER', 'ОШИБКА', '致命错误'])(
+    'leaves the session usable as its code says when its severity is %s',
     (severity) => {
-      const reported = (code: string) => isServerError(Object.assign(coded(code), { severity }));
-      for (const code of ['23505', '22P02', '25P02', '25006', '40001', '42501', '42P01', '55P03', '57014', '26000']) {
-        expect(reported(code), code).toBe(true);
-        // A proxy, or the driver itself, may use such codes too.
-        expect(isServerError(coded(code)), code).toBe(false);
-      }
-      for (const code of [
-        '57P01',
-        '57P02',
-        '57P03',
-        '57P05',
-        '25P03',
-        '25P04',
-        '08P01',
-        '28P01',
-        '3D000',
-        '53300',
-        '58030',
-      ]) {
-        expect(reported(code), code).toBe(false);
-      }
+      for (const code of usable) expect(reported(severity, code), code).toBe(true);
+      for (const code of over) expect(reported(severity, code), code).toBe(false);
     },
   );
 

@@ -1026,27 +1026,46 @@ describe('a queue worker', () => {
       expect(settle).toHaveBeenCalledOnce();
     });
 
-    it('and at the end waits a moment for it, to give it back at once though its enqueue is not answered', async () => {
+    it('and at the end waits for it, to give it back', async () => {
       const { store, recorder, lease, worker } = await setUp([definition(forever)], { pollIntervalMs: hourMs });
       const settle = vi.spyOn(store, 'settle');
       worker.start();
       await ticks();
-      const [late, never] = [worker.reserve('work')!, worker.reserve('work')!];
+      const [first, second] = [worker.reserve('work')!, worker.reserve('work')!];
       await worker.stop();
-      let over = false;
-      const answered = worker.answered().then(() => (over = true));
+      const over = worker.answered();
       await vi.advanceTimersByTimeAsync(100);
       const task = handed();
-      worker.accept(late, task, lease, { stored: undefined, givenAt: Infinity, given: forever() });
-      await ticks();
+      worker.accept(first, task, lease);
+      expect(await isSettled(over)).toBe(false);
+      worker.decline(second);
+      await over;
       const { id, queue, claimSeq } = task;
       expect(settle.mock.calls).toEqual([[lease.workerId, [{ kind: 'release', id, queue, claimSeq }]]]);
-      await vi.advanceTimersByTimeAsync(399);
-      expect(over).toBe(false);
-      await vi.advanceTimersByTimeAsync(1);
-      await answered;
-      worker.decline(never);
       expect(recorder.of('started')).toEqual([]);
+    });
+
+    it('and at the end waits for it and for the answer to its enqueue half a second in all, and then gives it back', async () => {
+      const { store, lease, worker } = await setUp([definition(forever)], { pollIntervalMs: hourMs });
+      const settle = vi.spyOn(store, 'settle');
+      const open = { stored: undefined, givenAt: Infinity, given: forever() };
+      worker.start();
+      await ticks();
+      const slots = [worker.reserve('work')!, worker.reserve('work')!, worker.reserve('work')!];
+      await worker.stop();
+      worker.accept(slots[0]!, handed(), lease, open);
+      const over = worker.answered();
+      await vi.advanceTimersByTimeAsync(100);
+      worker.accept(slots[1]!, handed(), lease, open);
+      await vi.advanceTimersByTimeAsync(399);
+      expect(settle).not.toHaveBeenCalled();
+      await vi.advanceTimersByTimeAsync(1);
+      await over;
+      expect(settle.mock.calls.flatMap(([, released]) => released)).toHaveLength(2);
+      // This one comes too late to be waited for.
+      worker.accept(slots[2]!, handed(), lease, open);
+      await ticks();
+      expect(settle.mock.calls.flatMap(([, released]) => released)).toHaveLength(3);
     });
 
     it('not while it looks for tasks at home elsewhere, whose tokens would be taken for nothing', async () => {
@@ -1055,11 +1074,16 @@ describe('a queue worker', () => {
         concurrency: 2,
         pollIntervalMs: hourMs,
       });
-      const look = deferred<LimitedClaim>();
-      const strays = vi.spyOn(store, 'claimLimited').mockReturnValueOnce(look.promise);
+      const strays = vi.spyOn(store, 'claimLimited');
       worker.start();
+      await vi.advanceTimersByTimeAsync(1_200);
+      const look = deferred<LimitedClaim>();
+      strays.mockClear();
+      strays.mockReturnValueOnce(look.promise);
+      worker.wake(1);
       await ticks();
       expect(strays).toHaveBeenCalledOnce();
+      // One slot for what it was told of, and one that would be free.
       expect(worker.reserve('work')).toBeUndefined();
       look.resolve({ tasks: [], nextInMs: null });
       await ticks();

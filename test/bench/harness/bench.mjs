@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { variants } from '../adapters/index.mjs';
 import { quickWorkloads, workloads } from '../workloads/index.mjs';
 import { machineBusyMs } from './processes.mjs';
+import { summary } from './statistics.mjs';
 import { IntegrityError, Session } from './session.mjs';
 import { topStatements } from './top-statements.mjs';
 
@@ -12,7 +13,7 @@ import { topStatements } from './top-statements.mjs';
  * @property {string} case
  * @property {string} adapter
  * @property {number} repetition
- * @property {Record<string, number>} [values] By row.
+ * @property {Record<string, number | number[]>} [values] By row; several when it repeats itself.
  * @property {import('./meter.mjs').Cost[]} [costs]
  * @property {object[]} [statements]
  * @property {string} [error]
@@ -121,7 +122,8 @@ export function chosen(options, hasRedis) {
 }
 
 function describe({ values, costs }) {
-  const numbers = Object.values(values).map((value) => Number(value.toPrecision(4)).toLocaleString('en'));
+  const medians = Object.values(values).map((value) => summary([value].flat()).median);
+  const numbers = medians.map((value) => Number(value.toPrecision(4)).toLocaleString('en'));
   const foreign = Math.max(0, ...costs.map(({ foreignCpu }) => foreignCpu ?? 0));
   return numbers.join(', ') + (foreign > 0.1 ? `, ${Math.round(foreign * 100)} % of the machine used by others` : '');
 }

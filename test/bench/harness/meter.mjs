@@ -35,7 +35,7 @@ export class Meter {
    * @param {number} tasks How many tasks it was for.
    * @returns {Promise<Cost>}
    */
-  async stop(tasks) {
+  async stop(tasks, row) {
     const after = await this.#read();
     const since = (/** @type {string} */ key) =>
       after[key] === undefined || this.before[key] === undefined ? undefined : after[key] - this.before[key];
@@ -47,6 +47,7 @@ export class Meter {
     // The kernel counts in 10 ms, so less than this says nothing about others.
     const tooShort = busyMs === undefined || ms < 500;
     const cost = {
+      ...(row !== undefined && { row }),
       tasks,
       ms,
       nodeCpuMs,

@@ -64,9 +64,15 @@ export function withResults(readme, results, options, machine) {
 }
 
 function medians({ reps }) {
-  if (reps === 1) return 'Measured once.';
-  const once = workloads.filter((workload) => workload.once).map(({ id }) => id);
-  return `Medians [least–most] of ${reps}; ${once.join(', ')}: measured once.`;
+  const often = workloads.filter((workload) => workload.repeats);
+  const once = reps === 1 ? [] : workloads.filter((workload) => workload.once && !workload.repeats);
+  return [
+    reps === 1 ? 'Measured once' : `Medians [least–most] of ${reps}`,
+    ...often.map(({ id, repeats }) => `${id}: medians of ${repeats}`),
+    ...(once.length > 0 ? [`${once.map(({ id }) => id).join(', ')}: measured once`] : []),
+  ]
+    .join('; ')
+    .concat('.');
 }
 
 function resultTable(results, plan, measured) {
@@ -98,7 +104,8 @@ function targetSection(results) {
 }
 
 function costSection(results, plan, measured) {
-  const rows = plan.flatMap(({ testCase: { id } }) =>
+  const ids = plan.flatMap(({ testCase }) => [testCase.id, ...testCase.rows.map(({ id }) => id)]);
+  const rows = [...new Set(ids)].flatMap((id) =>
     measured.flatMap((name) => {
       const cost = results.cost(id, name);
       if (!cost) return [];

@@ -11,7 +11,7 @@ export class Results {
   cell(/** @type {string} */ row, /** @type {string} */ adapter) {
     const values = this.measurements
       .filter((measurement) => measurement.adapter === adapter && measurement.values && row in measurement.values)
-      .map((measurement) => /** @type {Record<string, number>} */ (measurement.values)[row]);
+      .flatMap((measurement) => /** @type {Record<string, number | number[]>} */ (measurement.values)[row]);
     return values.length > 0 ? summary(values) : undefined;
   }
 
@@ -19,11 +19,13 @@ export class Results {
     return this.cell(row, adapter)?.median;
   }
 
-  /** The medians of what a case's measurements cost, a task. */
+  /** The medians of what the measurements of a row, or of a case that measures once, cost a task. */
   cost(/** @type {string} */ id, /** @type {string} */ adapter) {
     const costs = this.measurements
-      .filter((measurement) => measurement.case === id && measurement.adapter === adapter)
-      .flatMap((measurement) => (measurement.costs?.length === 1 ? measurement.costs : []));
+      .filter((measurement) => measurement.adapter === adapter && measurement.costs)
+      .flatMap((measurement) =>
+        measurement.costs.filter(({ row = measurement.costs.length === 1 && measurement.case }) => row === id),
+      );
     if (costs.length === 0) return undefined;
     const perTask = (/** @type {string} */ key) => {
       const values = costs.filter((cost) => cost[key] !== undefined).map((cost) => cost[key] / cost.tasks);

@@ -18,6 +18,8 @@ let databases = 0;
 export class Session {
   /** @type {AgentProcess[]} */
   #agents = [];
+  /** @type {Session[]} */
+  #others = [];
   /** How often each task has run in the processes that have ended. */
   #runs = new Uint8Array(0);
   /** @type {{ cost: import('./meter.mjs').Cost, transactionsBefore: number }[]} */
@@ -44,7 +46,17 @@ export class Session {
     await admin.query('CHECKPOINT');
   }
 
+  /** Another database of the same queue's, for as long as this session lasts. */
+  async another() {
+    const other = new Session(this.bench, this.adapter);
+    other.costs = this.costs;
+    this.#others.push(other);
+    await other.begin();
+    return other;
+  }
+
   async end() {
+    await Promise.all(this.#others.map((other) => other.end()));
     await Promise.all(this.#agents.map((agent) => agent.end()));
     if (this.onPostgres) {
       await this.bench.postgres.admin.query(`DROP DATABASE ${this.database} WITH (FORCE)`);
@@ -156,6 +168,7 @@ export class Session {
       inflateSync(Buffer.from(await worker.call('runs'), 'base64')).forEach((count, i) => (runs[i] += count));
       await worker.end();
     }
+    await this.#addTransactions();
     return runs.reduce((left, count) => left - Math.min(count, 1), total);
   }
 
@@ -168,7 +181,6 @@ export class Session {
   async verify(workers, total) {
     const ran = total - (await this.collect(workers, total));
     const runs = this.#runs;
-    await this.#addTransactions();
     // Another process counts what is left.
     const counter = await this.agent();
     await counter.call('open', { total: 0 });

@@ -47,18 +47,18 @@ export async function drainRate(session, count, total) {
  * the session's `verify`.
  *
  * @param {import('../harness/session.mjs').Session} session
- * @param {{ processes?: number, count: number, warmUp?: number, total: number }} sizes `total` is how many tasks were
- *   enqueued.
+ * @param {{ processes?: number, count: number, warmUp?: number, total: number, row?: string }} sizes `total` is how many
+ *   tasks were enqueued; `row`, of several, is the one whose cost this is.
  * @returns {Promise<{ fromStart: number, warm: number, left: number }>} Tasks a second: the first `count` of them, and the
  *   `count` after the first `warmUp`; and how many tasks are left.
  */
-export async function drainRates(session, { processes = 1, count, warmUp = 0, total }) {
+export async function drainRates(session, { processes = 1, count, warmUp = 0, total, row }) {
   const workers = await Promise.all(Array.from({ length: processes }, () => session.worker({ total })));
   const meter = session.meter(...workers);
   await meter.start();
   await Promise.all(workers.map((worker) => worker.call('start')));
   const { from, done } = await session.ended(workers, warmUp + count);
-  await meter.stop(done);
+  await meter.stop(done, row);
   const endings = await session.endings(workers);
   const left = await session.collect(workers, total);
   const perSecond = (/** @type {number} */ begun, /** @type {number} */ ended) => (count / (ended - begun)) * 1000;
