@@ -26,7 +26,7 @@ export function markdown(results, options, machine) {
     failures.length > 0 &&
       `## Failed\n\n${failures.map((failure) => `- ${failure.case} ${failure.adapter}: ${failure.error}`).join('\n')}`,
     `## Results\n\n${resultTable(results, plan, measured)}`,
-    `${medians(options)} ${footnote}`,
+    `${medians(results, options)} ${footnote}`,
     targetSection(results),
     costSection(results, plan, measured),
     `## Settings\n\n${measured.map((name) => `- ${variants[name].title}: ${variants[name].how}.`).join('\n')}`,
@@ -59,13 +59,14 @@ const marked = /(?<=<!-- bench -->\n)[^]*(?=<!-- \/bench -->)/;
 export function withResults(readme, results, options, machine) {
   if (!marked.test(readme)) throw new Error('The README has no marks <!-- bench --> and <!-- /bench -->.');
   const plan = workloads.flatMap((workload) => workload.cases(options).map((testCase) => ({ testCase })));
-  const source = `${medians(options)} ${machine.machine}; ${machine.servers}; ${machine.versions}. ${footnote}`;
+  const source = `${medians(results, options)} ${machine.machine}; ${machine.servers}; ${machine.versions}. ${footnote}`;
   return readme.replace(marked, () => `\n${resultTable(results, plan, shortColumns)}\n\n${source}\n\n`);
 }
 
-function medians({ reps }) {
-  const often = workloads.filter((workload) => workload.repeats);
-  const once = reps === 1 ? [] : workloads.filter((workload) => workload.once && !workload.repeats);
+function medians(results, { reps }) {
+  const measured = workloads.filter(({ id }) => results.measurements.some(({ workload }) => workload === id));
+  const often = measured.filter(({ repeats }) => repeats);
+  const once = reps === 1 ? [] : measured.filter(({ once, repeats }) => once && !repeats);
   return [
     reps === 1 ? 'Measured once' : `Medians [least–most] of ${reps}`,
     ...often.map(({ id, repeats }) => `${id}: medians of ${repeats}`),

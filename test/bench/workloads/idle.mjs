@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { cpuMsOf } from '../harness/processes.mjs';
 import { variants } from '../adapters/index.mjs';
 
+const settleMs = 10_000;
+
 /** W7: what a worker costs that has nothing to do. */
 export default {
   id: 'W7',
@@ -32,7 +34,7 @@ export default {
 };
 
 /**
- * The life of a worker that idles for `ms` milliseconds, after three seconds in which it settles. PostgreSQL counts a
+ * The life of a worker that idles for `ms` milliseconds, after ten seconds in which it settles, as a start has more to look for. PostgreSQL counts a
  * connection's transactions for sure only when it has ended, so a life with the wait and one without it are compared;
  * Redis counts its commands at once.
  */
@@ -40,7 +42,7 @@ async function idle(session, ms) {
   const born = await session.settledTransactions();
   const worker = await session.worker({ total: 1 });
   await worker.call('start');
-  await delay(3_000);
+  await delay(settleMs);
   const before = { cpuMs: await cpuMs(session, worker), transactions: await session.transactions() };
   await delay(ms);
   const after = { cpuMs: await cpuMs(session, worker), transactions: await session.transactions() };
