@@ -7,14 +7,9 @@ export function isPlain(task: NewTask): boolean {
   return task.uniqueKey === null && task.expiresInMs === undefined && task.rateKey === undefined && !isKeyed(task);
 }
 
-/** Whether what becomes of this task must be asked for, or more is said of it than the quickest statement knows. */
-export function isSpecial(task: NewTask): boolean {
-  return !isPlain(task) || task.handTo !== undefined;
-}
-
-/** Whether the quickest statement for many knows these: they differ in nothing but id and payload. */
+/** Whether the quickest statement for many knows these, `head` being one of them: they differ in nothing but id and payload. */
 export function areAlike(head: NewTask, tasks: readonly NewTask[]): boolean {
-  return !isSpecial(head) && tasks.every((task) => !isSpecial(task) && sharesHead(head, task));
+  return tasks.every((task) => isPlain(task) && task.handTo === undefined && sharesHead(head, task));
 }
 
 /** Whether they differ in id, key and payload at most. */
