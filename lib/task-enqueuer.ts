@@ -1,6 +1,6 @@
 import { delay } from './engine/delay.js';
 import { GroupCommit } from './engine/group-commit.js';
-import type { EnqueueAnswer } from './engine/held-task.js';
+import { answerOf, type WriteAnswer } from './engine/held-task.js';
 import type { ClaimedTask, Enqueued, NewTask, Stored } from './engine/task.js';
 import type { SlotReservation } from './engine/slot-reservation.js';
 import type { TaskStore } from './engine/task-store.js';
@@ -14,7 +14,7 @@ interface Storing {
   /** The slot that is kept for it, and what its handler will get. */
   readonly slot?: SlotReservation | undefined;
   payload?: unknown;
-  answer?: EnqueueAnswer;
+  answer?: WriteAnswer;
   /** As what it has been announced. */
   told?: Stored;
   resolve(stored: Stored): void;
@@ -165,19 +165,6 @@ export class TaskEnqueuer {
       this.pool.wake(queue, 'inMs' in due ? due.inMs : due.at.getTime() - Date.now(), tasks.length);
     });
   }
-}
-
-function answerOf(storing: Promise<unknown>): EnqueueAnswer {
-  const give = (stored: boolean) => Object.assign(answer, { stored, givenAt: performance.now() });
-  const answer: EnqueueAnswer = {
-    stored: undefined,
-    givenAt: Infinity,
-    given: storing.then(
-      () => void give(true),
-      () => void give(false),
-    ),
-  };
-  return answer;
 }
 
 /** A task as its first claim gave it, for one that was stored as claimed. */

@@ -1,7 +1,7 @@
 import { TransactionFailedError } from '../errors/transaction.errors.js';
 import { within } from './delay.js';
 import type { Execution } from './execution.js';
-import type { EnqueueAnswer, HeldTask } from './held-task.js';
+import type { WriteAnswer, HeldTask } from './held-task.js';
 import type { Lease } from './lease.js';
 import {
   type OpenOutcome,
@@ -25,7 +25,7 @@ export class AttemptRecorder {
    * Those of them whose enqueue has not been answered: a task that is removed before that would be taken for forgotten, and
    * stored again.
    */
-  private readonly early = new Map<Ending, EnqueueAnswer>();
+  private readonly early = new Map<Ending, WriteAnswer>();
   /** The worker ends, and has waited for them. */
   private waited = false;
 
@@ -167,7 +167,7 @@ class Ending implements Settling {
     readonly durationMs: number | undefined,
     readonly error: unknown,
     readonly before?: Settlement,
-    readonly answer?: EnqueueAnswer,
+    readonly answer?: WriteAnswer,
   ) {}
 
   get forgotten(): boolean {

@@ -1,5 +1,6 @@
 import type { ClaimRequest } from './claim.js';
 import type { ClaimGate } from './claim-gate.js';
+import { answerOf, type WriteAnswer } from './held-task.js';
 import { jittered } from './jitter.js';
 import type { Lease } from './lease.js';
 import { LimitAlarm } from './limit-alarm.js';
@@ -18,9 +19,10 @@ export interface ClaimTarget {
   /**
    * Takes what a claim has brought, which was sent at `sentAt`, in monotonic milliseconds.
    *
+   * @param answer Of the claim, if it was not durable yet.
    * @returns How many tasks it has taken: none under a lease that has ended meanwhile.
    */
-  take(claimed: readonly ClaimedTask[], lease: Lease, sentAt: number): number;
+  take(claimed: readonly ClaimedTask[], lease: Lease, sentAt: number, answer?: WriteAnswer): number;
 }
 
 const longestErrorPauseMs = 5_000;
@@ -109,6 +111,8 @@ export class ClaimLoop {
   private async work(): Promise<void> {
     let errorPauseMs = 0;
     let emptyClaims = 0;
+    // Who has slept is waited for. A claim that follows another is no quicker by not waiting for the disk.
+    let rested = true;
     while (!this.stopping) {
       const wanted = this.target.wanted();
       if (wanted === 0) {
@@ -116,10 +120,11 @@ export class ClaimLoop {
         continue;
       }
       try {
-        const claimed = await this.claim(wanted);
+        const claimed = await this.claim(wanted, rested);
         errorPauseMs = 0;
         emptyClaims = claimed > 0 ? 0 : emptyClaims + 1;
-        if (claimed >= wanted) this.waiting = Infinity;
+        rested = claimed < wanted;
+        if (!rested) this.waiting = Infinity;
         else await this.sleep(await this.restMs(emptyClaims));
       } catch (error) {
         this.waiting = Infinity;
@@ -162,8 +167,11 @@ export class ClaimLoop {
     return Math.min(pollIntervalMs * Math.min(emptyClaims, idleIntervals), dueInMs ?? Infinity);
   }
 
-  /** @returns How many tasks it has brought. */
-  private async claim(limit: number): Promise<number> {
+  /**
+   * @param early Whether tasks may start before their claim is on the disk.
+   * @returns How many tasks it has brought.
+   */
+  private async claim(limit: number, early: boolean): Promise<number> {
     const lease = await this.heldLease();
     if (!lease || this.stopping) return 0;
     const sentAt = (this.claimingSince = performance.now());
@@ -171,6 +179,7 @@ export class ClaimLoop {
     this.waiting = 0;
     const suspects = this.suspects(sentAt);
     let claimed: readonly ClaimedTask[] = [];
+    let answer: WriteAnswer | undefined;
     try {
       const brought = await this.gate.claim(this.context.store, {
         workerId: lease.workerId,
@@ -178,6 +187,7 @@ export class ClaimLoop {
         limit,
         startNow: Math.max(0, this.target.free()),
         suspects,
+        ...(early && { early: (durable) => void (answer = answerOf(durable)) }),
       });
       claimed = brought.tasks;
       this.wakeAtLimit(brought.nextInMs);
@@ -189,7 +199,7 @@ export class ClaimLoop {
       this.claiming = 0;
       this.context.suspects.claimed(suspects, claimed);
     }
-    return this.target.take(claimed, lease, sentAt);
+    return this.target.take(claimed, lease, sentAt, answer);
   }
 
   /** Undefined when the worker is to stop before there is one: while the database is away that may take long. */

@@ -15,6 +15,12 @@ export interface ClaimRequest {
    * @default suspects are taken like any other
    */
   readonly suspects?: { readonly crashes: number; readonly takeOne: boolean };
+  /**
+   * Given by a worker that starts what it gets at once, and writes no outcome before the claim is durable. Told, before
+   * tasks are returned whose claim may still be forgotten, what resolves when it no longer can be, and rejects when nobody
+   * knows. A claim number that was forgotten is not given out again.
+   */
+  readonly early?: (durable: Promise<void>) => void;
 }
 
 export interface SettledClaim {

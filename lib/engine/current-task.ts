@@ -31,7 +31,7 @@ export class CurrentTask {
   /** Milliseconds that this attempt may take. */
   readonly timeoutMs: number;
   /**
-   * Grows with every claim of this task and is never reset. Send it along with writes to other systems, and let them
+   * Grows with every claim of this task, by any step, and is never reset. Send it along with writes to other systems, and let them
    * refuse a number that is lower than the highest they have seen: then a stalled attempt cannot overwrite its successor.
    */
   readonly fencingToken: number;

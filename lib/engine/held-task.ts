@@ -2,14 +2,28 @@ import type { SettledClaim } from './claim.js';
 import type { Lease } from './lease.js';
 import type { ClaimedTask } from './task.js';
 
-/** What has come of the enqueue of a task that was handed over before it was answered. */
-export interface EnqueueAnswer {
-  /** Undefined as long as it is open; false when it failed, so that the task may be forgotten. */
+/** What has come of the write by which a task is held here, its enqueue or its claim, when it starts before that is answered. */
+export interface WriteAnswer {
+  /** Undefined as long as it is open; false when it failed, so that the task or its claim may be forgotten. */
   readonly stored: boolean | undefined;
   /** Monotonic milliseconds since when it is open no more; Infinity as long as it is. */
   readonly givenAt: number;
   /** Resolves when it is open no more. */
   readonly given: Promise<void>;
+}
+
+/** @param writing Resolves when what was written is on the disk. */
+export function answerOf(writing: Promise<unknown>): WriteAnswer {
+  const give = (stored: boolean) => Object.assign(answer, { stored, givenAt: performance.now() });
+  const answer: WriteAnswer = {
+    stored: undefined,
+    givenAt: Infinity,
+    given: writing.then(
+      () => void give(true),
+      () => void give(false),
+    ),
+  };
+  return answer;
 }
 
 /** A task that this process holds, and the lease that covers it. */
@@ -20,16 +34,22 @@ export interface HeldTask {
   readonly startBy: number;
   /** Monotonic milliseconds since when it is held here. */
   readonly since: number;
-  /** Until there is one it may not be on the disk: it starts, but its outcome waits, at the end of a drain for a moment. */
-  readonly answer?: EnqueueAnswer | undefined;
+  /** As long as it is open its outcome waits, at the end of a drain for a moment. */
+  readonly answer?: WriteAnswer | undefined;
 }
 
 /**
  * @param claimedAt Monotonic milliseconds of a moment before its claim was sent.
  * @param since When it came.
  */
-export function heldTask(task: ClaimedTask, lease: Lease, claimedAt: number, since: number): HeldTask {
-  return { task, lease, startBy: task.expiresInMs == null ? Infinity : claimedAt + task.expiresInMs, since };
+export function heldTask(
+  task: ClaimedTask,
+  lease: Lease,
+  claimedAt: number,
+  since: number,
+  answer?: WriteAnswer,
+): HeldTask {
+  return { task, lease, startBy: task.expiresInMs == null ? Infinity : claimedAt + task.expiresInMs, since, answer };
 }
 
 /** Whether it is held by this claim of it, and not by another. */

@@ -3,7 +3,7 @@ import { claimKey, type SettledClaim } from './claim.js';
 import { ClaimGate } from './claim-gate.js';
 import { ClaimLoop } from './claim-loop.js';
 import { Forecast } from './forecast.js';
-import { type EnqueueAnswer, heldTask, type HeldTask } from './held-task.js';
+import { type WriteAnswer, heldTask, type HeldTask } from './held-task.js';
 import type { Lease } from './lease.js';
 import { within } from './delay.js';
 import type { Control } from './limits.js';
@@ -47,7 +47,7 @@ export class QueueWorker {
     this.claims = new ClaimLoop(queue, this.gate, this.pace, context, {
       wanted: () => this.wanted(),
       free: () => this.free,
-      take: (claimed, lease, sentAt) => this.take(claimed, lease, sentAt),
+      take: (claimed, lease, sentAt, answer) => this.take(claimed, lease, sentAt, answer),
     });
   }
 
@@ -160,14 +160,14 @@ export class QueueWorker {
    *
    * @param answer See HeldTask.
    */
-  accept(since: number, task: ClaimedTask, lease: Lease, answer?: EnqueueAnswer): void {
+  accept(since: number, task: ClaimedTask, lease: Lease, answer?: WriteAnswer): void {
     this.unreserve(since);
     if (lease.remainingMs() <= 0) {
       this.abandon([task], lease);
       return this.grow();
     }
     // Before what was claimed ahead: it is stored as started.
-    this.prefetch.addFirst({ ...heldTask(task, lease, since, performance.now()), answer });
+    this.prefetch.addFirst(heldTask(task, lease, since, performance.now(), answer));
     this.startPrefetched();
   }
 
@@ -247,13 +247,13 @@ export class QueueWorker {
     if (this.wanted() > 0) this.claims.nudge();
   }
 
-  private take(claimed: readonly ClaimedTask[], lease: Lease, sentAt: number): number {
+  private take(claimed: readonly ClaimedTask[], lease: Lease, sentAt: number, answer?: WriteAnswer): number {
     if (lease.remainingMs() <= 0) {
       this.abandon(claimed, lease);
       return 0;
     }
     const takenAt = performance.now();
-    this.prefetch.add(claimed.map((task) => heldTask(task, lease, sentAt, takenAt)));
+    this.prefetch.add(claimed.map((task) => heldTask(task, lease, sentAt, takenAt, answer)));
     this.startPrefetched();
     // They were claimed for slots that others have got meanwhile.
     if (this.reservedDuring.claim === sentAt) {

@@ -17,7 +17,7 @@ export interface Settling {
   readonly settlement: Settlement;
   /** What a transaction of the attempt may have settled already: its COMMIT was not answered. */
   readonly before?: Settlement | undefined;
-  /** Its enqueue failed, so that the store may never have kept the task. */
+  /** Its enqueue or its claim was not answered, so that the store may have forgotten it. */
   readonly forgotten?: boolean;
   written(verdict: Verdict): void;
 }
@@ -31,7 +31,8 @@ const backlogLimit = 5_000;
  *
  * While the database is away it tries again for as long as the lease holds: until then nobody else can have the task.
  * The fence makes that safe, with one subtlety: when a try failed after the server had committed it, the next one
- * finds nothing to settle. As long as the lease holds, that can only be this worker's own first try.
+ * finds nothing to settle. As long as the lease holds, that can only be this worker's own first try, unless a crash of the
+ * server may have undone the claim.
  */
 export class Settler {
   private readonly commits: GroupCommit<Settling, Verdict>;
@@ -114,11 +115,11 @@ export class Settler {
 
   /** What it means that there was nothing to settle. */
   private missed(entry: Settling): Verdict {
-    if (entry.lease.remainingMs() <= 0) return 'lost';
+    if (entry.lease.remainingMs() <= 0 || entry.forgotten) return 'lost';
     const unsure = this.unsure.has(entry);
     // Either the transaction or the failed try has settled it, and nobody knows which: so nothing is claimed.
     if (entry.before) return unsure ? 'lost' : 'before';
-    return unsure && !entry.forgotten ? stateAfter(entry.settlement) : 'lost';
+    return unsure ? stateAfter(entry.settlement) : 'lost';
   }
 
   /** Nearly always one lease; two only right after one was lost and taken anew. */

@@ -1,4 +1,4 @@
-import { mayHave, millis, sameKey } from './fragments.sql.js';
+import { claimBase, mayHave, millis, nextClaim, sameKey } from './fragments.sql.js';
 import { quoteSchema } from './identifiers.js';
 
 /** What takes due tasks for a worker, and looks when the next ones are due. */
@@ -17,11 +17,14 @@ export function claimSql(schema: string) {
         nullif(t."attempt", 1) AS "attempt", nullif(t."claim_seq", 1) AS "claim_seq", nullif(t."retries", 0) AS "retries",
         nullif(t."crashes", 0) AS "crashes", t."max_retries", t."timeout_ms",
         CASE WHEN t."attempt" = 1 THEN ${millis('t."expires_at" - now()')} END AS "expires_in_ms", t."lane"`;
+  const next = nextClaim('due."base"', 't."claim_seq"');
 
   return {
     /**
      * $1 worker, $2 queue, $3 names, $4 limit, $5 how many of them start at once; $6 priority, $7 microseconds since 1970
-     * and $8 id of the floor, or nulls; $9 crashes that make a suspect, which is left alone.
+     * and $8 id of the floor, or nulls; $9 crashes that make a suspect, which is left alone; $10 whether it need not wait
+     * for the disk: the last column says of every row whether it has not, and `flush` is to follow. It waits for tasks with
+     * a concurrency key, of which no two may run: a claim that a crash forgets is made again at once.
      *
      * Reads task_ready in its order and stops after the limit: one range of it for each priority that is in use, highest
      * first, so that tasks that are not due yet cost nothing, however many there are. At the floor's priority it begins
@@ -53,8 +56,8 @@ export function claimSql(schema: string) {
           END
         FROM level WHERE level."priority" IS NOT NULL
       ), due AS MATERIALIZED (
-        SELECT d."id", d."queue", row_number() OVER () AS "place" FROM level CROSS JOIN LATERAL (
-          SELECT t."id", t."queue" FROM ${task} t
+        SELECT d.*, row_number() OVER () AS "place", ${claimBase(s)} AS "base" FROM level CROSS JOIN LATERAL (
+          SELECT t."id", t."queue", t."lane" FROM ${task} t
           WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."priority" = level."priority"
             AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[]) AND t."crashes" < $9::int
             AND (t."expires_at" IS NULL OR t."expires_at" > clock_timestamp() OR t."attempt" > 0)
@@ -68,10 +71,11 @@ export function claimSql(schema: string) {
         LIMIT $4
       )
       UPDATE ${task} t
-      SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
+      SET "worker_id" = $1::uuid, "claim_seq" = ${next}, "attempt" = t."attempt" + 1, "started_at" = now(),
         "claimed_ahead" = due."place" > $5::bigint AND NOT t."claimed_ahead"
       FROM due WHERE ${sameKey('t', 'due')}
-      RETURNING ${claimed}`,
+      RETURNING ${claimed}, (SELECT set_config('synchronous_commit', 'off', true)
+        WHERE $10::boolean AND NOT EXISTS (SELECT FROM due WHERE due."lane" IS NOT NULL)) AS "ahead"`,
 
     /**
      * $1 worker, $2 queue, $3 names, $4 crashes that make a suspect, $5 how many tasks start at once: claims one. By
@@ -79,10 +83,10 @@ export function claimSql(schema: string) {
      */
     claimSuspect: `
       UPDATE ${task} t
-      SET "worker_id" = $1::uuid, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = now(),
+      SET "worker_id" = $1::uuid, "claim_seq" = ${next}, "attempt" = t."attempt" + 1, "started_at" = now(),
         "claimed_ahead" = $5::bigint < 1 AND NOT t."claimed_ahead"
       FROM (
-        SELECT t."id", t."queue" FROM ${task} t
+        SELECT t."id", t."queue", ${claimBase(s)} AS "base" FROM ${task} t
         WHERE t."queue" = $2 AND t."worker_id" IS NULL AND t."crashes" > 0 AND t."crashes" >= $4::int
           AND t."scheduled_at" <= now() AND t."name" = ANY($3::text[])
           AND ${mayHave(s, '$1', '$2')}
@@ -109,6 +113,20 @@ export function claimSql(schema: string) {
       ) i
       JOIN ${task} t ON ${sameKey('t', 'i')}
         AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`,
+
+    /**
+     * Gives claims a base above every number that any of them can have had before the server crashed. The count is on the
+     * disk before anybody sees it.
+     */
+    beginEpoch: `
+      WITH counted AS (
+        UPDATE ${s}."claim_epoch" SET "number" = "number" + 1
+        WHERE NOT EXISTS (SELECT FROM ${s}."claim_base")
+        RETURNING "number"
+      )
+      INSERT INTO ${s}."claim_base" ("base") SELECT "number"::bigint << 32 FROM counted
+      ON CONFLICT DO NOTHING
+      RETURNING (SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off')`,
 
     /** $1 queue. By task_ready, one look for each priority that is in use. */
     nextDue: `

@@ -2,7 +2,8 @@ import type { ClaimedTask } from '../engine/task.js';
 import type { LimitedClaim } from '../engine/limits.js';
 import type { ClaimRequest } from '../engine/task-store.js';
 import { ClaimFloors, type Floor } from './claim-floors.js';
-import type { Run, Statement } from './database.js';
+import type { Database, Run, Statement } from './database.js';
+import { isWithoutBase } from './postgres-errors.js';
 import { claimedTask } from './task-row.js';
 import type { TextRow } from './text-query.js';
 
@@ -11,6 +12,8 @@ interface ClaimStatements {
   readonly claimSuspect: Statement;
   readonly claimLimited: Statement;
   readonly claimedTasks: Statement;
+  readonly beginEpoch: Statement;
+  readonly flush: Statement;
 }
 
 /** More than any task has. */
@@ -22,13 +25,15 @@ export class Claimer {
 
   constructor(
     private readonly run: Run,
+    private readonly database: Pick<Database, 'runEarly'>,
     private readonly statements: ClaimStatements,
   ) {}
 
   async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
     if (!request.suspects?.takeOne) return this.claimOthers(request);
     const { workerId, queue, names, limit, startNow = limit, suspects } = request;
-    const rows = await this.run(this.statements.claimSuspect, [workerId, queue, names, suspects.crashes, startNow]);
+    const values = [workerId, queue, names, suspects.crashes, startNow];
+    const rows = await this.withBase(() => this.run(this.statements.claimSuspect, values));
     const suspect = rows.map((row) => claimedTask(queue, row));
     const rest = without(request, suspect.length);
     // Should this fail, the worker's audit finds what it holds without knowing, the suspect included.
@@ -43,7 +48,7 @@ export class Claimer {
   async claimLimited({ workerId, queue, names, limit, suspects }: ClaimRequest): Promise<LimitedClaim> {
     const crashes = suspects?.crashes ?? noCrashes;
     const values = [workerId, queue, names, limit, crashes, suspects?.takeOne ?? false];
-    const rows = await this.run(this.statements.claimLimited, values);
+    const rows = await this.withBase(() => this.run(this.statements.claimLimited, values));
     const inMs = rows.at(-1)?.at(-1);
     const claims = rows.filter(([id]) => id !== null);
     return {
@@ -65,23 +70,46 @@ export class Claimer {
   }
 
   private async claimOthers(request: ClaimRequest): Promise<ClaimedTask[]> {
-    const { queue, names, limit } = request;
+    const { queue, names, limit, early } = request;
     const floor = this.floors.of(queue, names);
+    if (!floor) return this.claimFrom(null, request, early);
+    // The flush of one says nothing of the other.
     const claimed = await this.claimFrom(floor, request);
-    if (!floor || claimed.length === limit) return claimed;
+    if (claimed.length === limit) return claimed;
     // A claim that comes back short tells its worker that the queue is empty, so that had better be true.
     const below = await this.claimFrom(null, without(request, claimed.length));
     return [...claimed, ...below].toSorted(inClaimOrder);
   }
 
+  private send(values: readonly unknown[]): ReturnType<Database['runEarly']> {
+    const { claim, flush } = this.statements;
+    return this.database.runEarly(claim, values, flush, ([row]) => row?.at(-1) != null);
+  }
+
+  /** Claims once more if the server has crashed since the latest claim. */
+  private async withBase<Result>(claim: () => Promise<Result>): Promise<Result> {
+    try {
+      return await claim();
+    } catch (error) {
+      if (!isWithoutBase(error)) throw error;
+      // Claims that were forgotten may lie before where heads were known to begin.
+      this.gaveBack();
+      await this.run(this.statements.beginEpoch, []);
+      return claim();
+    }
+  }
+
   private async claimFrom(
     floor: Floor | null,
     { workerId, queue, names, limit, startNow = limit, suspects }: ClaimRequest,
+    early?: ClaimRequest['early'],
   ): Promise<ClaimedTask[]> {
     const sentAt = performance.now();
     const place = [floor?.priority ?? null, floor?.scheduledAt ?? null, floor?.id ?? null];
     const crashes = suspects?.crashes ?? noCrashes;
-    const rows = await this.run(this.statements.claim, [workerId, queue, names, limit, startNow, ...place, crashes]);
+    const values = [workerId, queue, names, limit, startNow, ...place, crashes, early !== undefined];
+    const { rows, durable } = await this.withBase(() => this.send(values));
+    if (durable) early?.(durable);
     // UPDATE … RETURNING knows no order.
     const claimed = rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);
     const last = claimed.length === limit ? claimed.at(-1) : undefined;

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Connection, Pool, PoolClient, QueryArrayConfig } from 'pg';
 import { DataSource } from 'typeorm';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
@@ -44,6 +45,8 @@ const sessionSettings: Readonly<Record<string, string>> = {
 const begin: Statement = { name: 'backie_begin', text: 'BEGIN' };
 const commit: Statement = { name: 'backie_commit', text: 'COMMIT' };
 const rollback: Statement = { name: '', text: 'ROLLBACK' };
+/** Takes back what a statement of this transaction said of it. */
+const waitForDisk: Statement = { name: '', text: 'SET LOCAL synchronous_commit TO DEFAULT' };
 
 /**
  * The engine's own connections to PostgreSQL, opened through a TypeORM DataSource and used through its driver's pool:
@@ -109,7 +112,9 @@ export class Database {
 
   /**
    * Runs a statement that does not wait for the disk, and `flush`, which does. A session that knows both gets them in one
-   * write, so that whoever waits for the disk waits no longer than without.
+   * write, so that whoever waits for the disk waits no longer than without. It must be the same session, which no crash of
+   * the server survives: another one could be told that all is on the disk when what matters is forgotten. A pooler gives
+   * any session, so that there the statement's own commit waits.
    *
    * @param committed Told the rows as soon as the statement's transaction is over, and others see what it has done.
    * @returns The rows, once that is on the disk.
@@ -127,6 +132,10 @@ export class Database {
       queueMicrotask(() => committed(seen));
     };
     return this.withConnection(async (run, lost, client) => {
+      if (this.pooled) {
+        if (!result) done(await this.durably(run, lost, statement, values));
+        return result ?? [];
+      }
       const inOne = this.named && speaksProtocol(client);
       const steps: [Step, ...Step[]] = [
         { statement: begin, values: [] },
@@ -153,19 +162,58 @@ export class Database {
     });
   }
 
+  /**
+   * Runs a statement that may not wait for the disk, and `flush` on the same session, when whoever got the rows has had
+   * time to begin with them.
+   *
+   * @param isAhead Whether the statement has not waited, by its rows.
+   * @returns The rows; and, if it has not waited, what resolves once they are on the disk, and rejects when nobody knows.
+   */
+  runEarly(
+    statement: Statement,
+    values: readonly unknown[],
+    flush: Statement,
+    isAhead: (rows: readonly TextRow[]) => boolean,
+  ): Promise<{ rows: readonly TextRow[]; durable?: Promise<void> }> {
+    return new Promise((resolve, reject) => {
+      let rows: readonly TextRow[] | undefined;
+      const durable = this.withConnection(async (run, lost) => {
+        if (rows) throw new Error('The session that was to be flushed is gone.');
+        if (this.pooled) return resolve({ rows: await this.durably(run, lost, statement, values) });
+        rows = await run(statement, values);
+        if (!isAhead(rows)) return resolve({ rows });
+        resolve({ rows, durable });
+        await setImmediate();
+        await run(flush, []);
+      });
+      durable.catch(reject);
+    });
+  }
+
   /** Runs several statements in one transaction. */
   transaction<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
-    return this.withConnection(async (run, lost) => {
-      await run(begin, []);
-      try {
-        const result = await work(run);
-        await run(commit, []);
-        return result;
-      } catch (error) {
-        await this.rollBack(run, lost, error);
-        throw error;
-      }
+    return this.withConnection((run, lost) => this.inTransaction(run, lost, () => work(run)));
+  }
+
+  /** Runs a statement and waits for the disk, whatever the statement says. */
+  private durably(run: Run, lost: () => void, statement: Statement, values: readonly unknown[]) {
+    return this.inTransaction(run, lost, async () => {
+      const rows = await run(statement, values);
+      await run(waitForDisk, []);
+      return rows;
     });
+  }
+
+  private async inTransaction<Result>(run: Run, lost: () => void, work: () => Promise<Result>): Promise<Result> {
+    await run(begin, []);
+    try {
+      const result = await work();
+      await run(commit, []);
+      return result;
+    } catch (error) {
+      await this.rollBack(run, lost, error);
+      throw error;
+    }
   }
 
   /** A connection that has not answered is not asked again: it is destroyed, as is one that cannot roll back. */

@@ -51,6 +51,12 @@ export function isConflict(error: unknown): boolean {
   return state === '40001' || state === '40P01' || (state === '23514' && routineOf(error) === misrouted);
 }
 
+/** Whether a claim found no number for itself, since the server has crashed. */
+export function isWithoutBase(error: unknown): boolean {
+  const { column } = error as { readonly column?: unknown };
+  return sqlState(error) === '23502' && column === 'claim_seq';
+}
+
 /** Who reports, in PostgreSQL's own code, that a row does not belong to the partition that it was sent to. */
 const misrouted = 'ExecPartitionCheckEmitError';
 

@@ -97,7 +97,7 @@ export class TypeOrmTaskStore extends TaskStore {
     const lanes = new TypeOrmLaneStore(statements, run, (queue, inMs) => this.admitted(queue, inMs));
     const admit = (keyed: readonly Lane[]) => lanes.tryToAdmit(keyed);
     const producer = (this.producer = new Producer(database, statements, admit));
-    const claimer = (this.claimer = new Claimer(run, statements));
+    const claimer = (this.claimer = new Claimer(run, database, statements));
     this.recovery = new TaskRecovery(statements, run, admit, () => claimer.gaveBack());
     this.reader = new TaskReader(statements, run);
     this.changer = new TaskChanger(statements, run, admit);

@@ -1,7 +1,8 @@
+import type { NewTask } from 'nestjs-backie';
 import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { describeTaskStore } from './task-store.contract.js';
 import { openDataSource } from '../support/app.js';
 import { finish, leaseOf, newTask } from './task-store.fixtures.js';
@@ -126,6 +127,40 @@ it('gives the first claim number of a task to nobody else that it stores again, 
   const claimed = await store.claim({ workerId, queue: 'forgotten', names: [task.name], limit: 1 });
   expect(claimed).toMatchObject([{ id: task.id, claimSeq: 2, attempt: 1 }]);
   await store.close();
+});
+
+describe('a claim of whoever starts early', () => {
+  async function claimedEarly(queue: string, tasks: readonly NewTask[], limit = 10) {
+    const store = await open();
+    const { workerId } = await leaseOf(store, [queue]);
+    await store.enqueue(tasks);
+    const early = vi.fn<(durable: Promise<void>) => void>();
+    const names = ['work', 'keyed'];
+    const claimed = await store.claim({ workerId, queue, names, limit, early });
+    return { store, claimed, told: early.mock.calls };
+  }
+
+  it('is told when the disk has it', async () => {
+    const { store, claimed, told } = await claimedEarly('early', [newTask({ queue: 'early' })]);
+    expect(claimed).toHaveLength(1);
+    expect(told).toHaveLength(1);
+    expect(await told[0]![0]).toBeUndefined();
+    await store.close();
+  });
+
+  it('has waited for the disk when it has brought nothing', async () => {
+    const { store, told } = await claimedEarly('early-none', []);
+    expect(told).toEqual([]);
+    await store.close();
+  });
+
+  it('has waited for the disk when a task has a concurrency key', async () => {
+    const keyed = newTask({ queue: 'early-keyed', name: 'keyed', lane: 'k', laneLimit: 1 });
+    const { store, claimed, told } = await claimedEarly('early-keyed', [newTask({ queue: 'early-keyed' }), keyed]);
+    expect(claimed).toHaveLength(2);
+    expect(told).toEqual([]);
+    await store.close();
+  });
 });
 
 describe('a claim that began before a task expired, and came to it only after its key was given to another', () => {

@@ -127,11 +127,12 @@ describe('a queue worker', () => {
     worker.start();
     await ticks();
     const request = { workerId: lease.workerId, queue: 'default', names: ['work', 'other'] };
-    expect(claim.mock.calls).toEqual([[{ ...request, limit: 3, startNow: 3 }]]);
+    const early: unknown = expect.any(Function);
+    expect(claim.mock.calls).toEqual([[{ ...request, limit: 3, startNow: 3, early }]]);
     expect(worker.running).toBe(2);
     worker.wake();
     await ticks();
-    expect(claim.mock.lastCall).toEqual([{ ...request, limit: 1, startNow: 1 }]);
+    expect(claim.mock.lastCall).toEqual([{ ...request, limit: 1, startNow: 1, early }]);
     await worker.stop();
   });
 
@@ -158,6 +159,58 @@ describe('a queue worker', () => {
     await ticks(500);
     expect(recorder.of('done')).toHaveLength(20);
     await worker.stop();
+  });
+
+  it('waits for the disk only with a claim that follows another at once', async () => {
+    const { store, claim, worker } = await setUp([definition(() => {})], { concurrency: 2, pollIntervalMs: hourMs });
+    await store.enqueue(newTasks(3));
+    worker.start();
+    await ticks(500);
+    worker.wake();
+    await ticks();
+    expect(claim.mock.calls.map(([{ early }]) => early !== undefined)).toEqual([true, false, true]);
+    await worker.stop();
+  });
+
+  describe('starts what a claim brings that is not durable yet', () => {
+    async function startEarly() {
+      const context = await setUp([definition(() => {})], { pollIntervalMs: hourMs });
+      const { store, claim, recorder, worker } = context;
+      vi.spyOn(store, 'isTransient').mockReturnValue(true);
+      const durable = deferred();
+      claim.mockImplementation(async (request: ClaimRequest) => {
+        request.early?.(durable.promise);
+        return MemoryTaskStore.prototype.claim.call(store, request);
+      });
+      const settle = vi.spyOn(store, 'settle');
+      await store.enqueue(newTasks(2));
+      worker.start();
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(recorder.of('started')).toHaveLength(2);
+      expect(worker.running).toBe(0);
+      expect(settle).not.toHaveBeenCalled();
+      return { ...context, durable, settle };
+    }
+
+    it('and writes their outcomes, in one statement, once it is', async () => {
+      const { recorder, worker, durable, settle } = await startEarly();
+      durable.resolve();
+      await ticks();
+      expect(settle.mock.calls.map(([, settlements]) => settlements.length)).toEqual([2]);
+      expect(recorder.of('done')).toHaveLength(2);
+      await worker.stop();
+    });
+
+    it('and tells that they are lost if nobody knows, and no try to write their outcomes finds them', async () => {
+      const { recorder, worker, durable, settle } = await startEarly();
+      settle.mockRejectedValueOnce(new Error('lost reply')).mockResolvedValueOnce(new Map());
+      durable.reject(new Error('no answer'));
+      await vi.advanceTimersByTimeAsync(100);
+      expect(settle).toHaveBeenCalledTimes(2);
+      expect(recorder.of('done')).toEqual([]);
+      expect(recorder.of('lost')).toHaveLength(2);
+      await worker.stop();
+    });
   });
 
   it('polls at its jittered pace when nobody wakes it', async () => {

@@ -123,6 +123,14 @@ describe('a settler', () => {
       expect(await afterwards()).toBe('before');
     });
 
+    it('counts the task as lost that the store may have forgotten', async () => {
+      settle.mockResolvedValueOnce(new Map());
+      const written = vi.fn();
+      settler.write({ lease, settlement: release('a'), before: done('a'), forgotten: true, written });
+      await vi.advanceTimersByTimeAsync(0);
+      expect(written.mock.calls).toEqual([['lost']]);
+    });
+
     it('counts the task as lost when the lease has ended by then', async () => {
       settle.mockImplementationOnce(async () => {
         lease.remaining = 0;

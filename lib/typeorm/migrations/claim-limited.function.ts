@@ -1,3 +1,4 @@
+import { claimBase, nextClaim } from '../fragments.sql.js';
 import { quoteSchema } from '../identifiers.js';
 
 /** Beyond what it may take, a claim looks at so many tasks more, to send on those whose rate bucket is empty. */
@@ -84,6 +85,7 @@ export function createClaimLimited(schema: string): string {
       v_bucket_names text[];
       v_bucket_keys text[];
       v_found integer;
+      v_base bigint := ${claimBase(s)};
       v_chosen uuid[];
       v_sent_on timestamptz;
     BEGIN
@@ -242,7 +244,7 @@ export function createClaimLimited(schema: string): string {
 
       RETURN QUERY
         UPDATE ${task} t
-        SET "worker_id" = p_worker, "claim_seq" = t."claim_seq" + 1, "attempt" = t."attempt" + 1, "started_at" = v_now,
+        SET "worker_id" = p_worker, "claim_seq" = ${nextClaim('v_base', 't."claim_seq"')}, "attempt" = t."attempt" + 1, "started_at" = v_now,
           "claimed_ahead" = false
         WHERE t."id" = ANY(v_chosen) AND t."queue" IS NOT DISTINCT FROM p_queue
         RETURNING NULL::float8, t."id", t."claim_seq";

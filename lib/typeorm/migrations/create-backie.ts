@@ -22,6 +22,8 @@ import { createDeclareLimits, dropDeclareLimits } from './declare-limits.functio
  * - `upkeep` holds who does the work that is done once a day.
  * - `unique_window` holds the unique keys that are held for a time, whatever becomes of their tasks.
  * - `paused_lane` holds the concurrency keys that are paused, `lane_lock` the locks of admission; `admit_lanes` is that.
+ * - `claim_base` holds the number that claims may not fall below, and forgets it when the server crashes; `claim_epoch`
+ *   counts how often that was.
  * - `schedule` holds schedules, those that classes declare and those that were made at run time, each with its next tick.
  *
  * In the tables of tasks the columns that have always a value of one size come first, then the others that always have
@@ -220,6 +222,17 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "line_priority" smallint,
           CONSTRAINT "rate_bucket_pkey" PRIMARY KEY ("kind", "name", "key")
         ) WITH (fillfactor = 50)`);
+      await runner.query(`CREATE TABLE ${s}."claim_epoch" ("number" integer NOT NULL)`);
+      await runner.query(`INSERT INTO ${s}."claim_epoch" VALUES (0)`);
+      // Whatever is in an unlogged table is gone after a crash, and on a standby that takes over.
+      await runner.query(`
+        CREATE UNLOGGED TABLE ${s}."claim_base" (
+          "base" bigint NOT NULL,
+          "one" boolean NOT NULL DEFAULT true,
+          CONSTRAINT "claim_base_pkey" PRIMARY KEY ("one"),
+          CONSTRAINT "claim_base_one" CHECK ("one")
+        )`);
+      await runner.query(`INSERT INTO ${s}."claim_base" ("base") VALUES (0)`);
       await runner.query(createClaimLimited(schema));
       await runner.query(createDeclareLimits(schema));
       await runner.query(`
@@ -280,6 +293,8 @@ export function createBackie(schema: string): new () => MigrationInterface {
       for (const table of [
         'upkeep',
         'schedule',
+        'claim_base',
+        'claim_epoch',
         'rate_bucket',
         'task_setting',
         'lane_lock',

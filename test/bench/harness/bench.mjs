@@ -45,7 +45,7 @@ export class Bench {
 
   async run() {
     for (const { workload, testCase, adapters } of chosen(this.options, Boolean(this.redis))) {
-      const repetitions = workload.once ? 1 : this.options.reps;
+      const repetitions = workload.once ? 1 : this.options.reps * (workload.times ?? 1);
       for (let repetition = 0; repetition < repetitions; repetition++) {
         // Each repetition begins with another queue, so that none is always the first or the last.
         const turn = repetition % Math.max(adapters.length, 1);

@@ -3,6 +3,7 @@ export default {
   id: 'W1',
   about: 'Enqueue one by one, with 10 and with 100 calls under way; no worker runs.',
   adapters: ['backie', 'graphile', 'pgboss', 'pgboss-tuned', 'bullmq-pg', 'bullmq-redis', 'ceiling'],
+  times: 2,
   cases: ({ quick, scale }) =>
     [10, 100].map((inFlight) => ({
       id: `W1.${inFlight}`,

@@ -28,6 +28,7 @@ import footprint from './footprint.mjs';
  * @property {string[]} adapters
  * @property {string} [repeats] Its values are those of so many measurements.
  * @property {boolean} [once] Takes long and scatters little, or repeats itself: measured once, whatever `--reps` says.
+ * @property {number} [times] Is quick and scatters: so many measurements for each repetition that `--reps` asks for.
  * @property {(options: { quick: boolean, scale: number }) => Case[]} cases
  * @property {(session: import('../harness/session.mjs').Session, testCase: any) => Promise<Record<string, number | number[]>>}
  *   measure The values of the case's rows.

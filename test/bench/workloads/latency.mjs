@@ -7,12 +7,15 @@ const warmUp = 50;
  * W4: from the call of enqueue to the start of the handler, one task each 20 ms, the worker idle in between. In W4 one
  * process does both, in W4b the worker is another process.
  *
- * nestjs-backie's task may start before the disk has it, in W4 always; its enqueue resolves once it has.
+ * nestjs-backie's task may start before the disk has it, in W4 always, and in W4b before it has the claim; its enqueue
+ * resolves once the disk has the task.
  */
 export default {
   id: 'W4',
   about: 'From the call of enqueue to the start of the handler, worker idle: in one process (W4), in two (W4b).',
   adapters: ['backie', 'graphile', 'graphile-tuned', 'pgboss-tuned', 'bullmq-pg', 'bullmq-redis', 'ceiling'],
+  // From process to process it differs by more than from task to task.
+  times: 3,
   cases: ({ quick, scale }) =>
     ['W4', 'W4b'].map((id) => ({
       id,
@@ -21,7 +24,7 @@ export default {
         title: `${id} enqueue → start${id === 'W4b' ? ', two processes' : ''}, ${p}`,
         unit: 'ms',
       })),
-      samples: Math.max(20, Math.round((quick ? 200 : 1_000) * scale)),
+      samples: Math.max(20, Math.round((quick ? 100 : 300) * scale)),
       // In two processes only what the targets speak of, when time is short.
       without: quick && id === 'W4b' ? ['graphile-tuned', 'pgboss-tuned', 'ceiling'] : [],
     })),

@@ -6,6 +6,7 @@ export default {
   id: 'W12',
   about: 'Drain 100,000 after VACUUM ANALYZE on the empty tables.',
   adapters: tuned.filter((name) => !name.startsWith('bullmq')),
+  times: 2,
   cases: ({ scale }) => [
     {
       id: 'W12',

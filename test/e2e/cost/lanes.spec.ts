@@ -9,7 +9,7 @@ import { explainingServer } from '../../support/explaining-server.js';
 /** What tasks cost that wait for their concurrency key: by what statements read, never by how long they take. */
 const parked = 100_000;
 const workerId = randomUUID();
-const claim = [workerId, 'default', ['work'], 10, 10, null, null, null, 2 ** 31 - 1];
+const claim = [workerId, 'default', ['work'], 10, 10, null, null, null, 2 ** 31 - 1, true];
 
 const server = shared(() => explainingServer());
 

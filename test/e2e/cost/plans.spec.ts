@@ -59,6 +59,7 @@ const claimed = (floor: readonly unknown[] = [null, null, null]) => [
   100,
   ...floor,
   noCrashes,
+  true,
 ];
 const settlements = heldIds(100).map((id, i) =>
   i % 2

@@ -1,7 +1,11 @@
+import { randomUUID } from 'node:crypto';
+import { type CurrentTask, LeaseLostError } from 'nestjs-backie';
+import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import { Client } from 'pg';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { newTask } from '../../contract/task-store.fixtures.js';
 import { startProxy } from '../../fixtures/proxy.js';
-import { bootApp, next, runTask } from '../../support/app.js';
+import { bootApp, next, runTask, whenFinished } from '../../support/app.js';
 import { connected, ownServer } from '../../support/own-server.js';
 import { deferred, taskOf, until } from '../../support/tasks.js';
 
@@ -124,4 +128,89 @@ it('has on the disk what was enqueued again after an answer was lost', async () 
   const { rows } = await observer.query(`SELECT id FROM ${schema}.task`);
   expect(rows).toEqual([{ id }]);
   released.resolve();
+});
+
+describe('a claim that is not on the disk yet', () => {
+  /** An application whose worker is behind a proxy and holds such a claim, of what another application has enqueued. */
+  async function claimedEarly(run: (payload: unknown, task: CurrentTask) => unknown) {
+    const { url, client } = await ownServer({ wal_writer_delay: '10s' });
+    client.on('error', () => {});
+    const proxy = await startProxy('forward', url);
+    const Work = taskOf('work', run);
+    const queues = [{ name: 'default', pollIntervalMs: 500, retention: 'keepAll' as const }];
+    const { tasks, events } = await bootApp([Work], { connection: proxy.url, schema, queues });
+    const producer = await bootApp([Work], { connection: url, schema, workers: false });
+    const told: string[] = [];
+    for (const kind of ['started', 'lost', 'done'] as const) events[kind].subscribe(() => told.push(kind));
+    const { reached } = proxy.hold('rest', flush);
+    const { id } = await producer.tasks.enqueue('work');
+    await reached;
+    return { url, client, proxy, tasks, events, told, id };
+  }
+
+  it('starts the task, which runs again when a crash forgets the claim, whose number nobody gets', async () => {
+    const attempts: CurrentTask[] = [];
+    const { url, client, proxy, tasks, events, told, id } = await claimedEarly(async (_, task) => {
+      if (attempts.push(task) > 1) return;
+      await new Promise((resolve) => task.signal.addEventListener('abort', resolve));
+    });
+    // Whatever else commits would bring the claim to the disk.
+    proxy.freeze();
+    const { rows } = await client.query(`SELECT claim_seq, worker_id IS NOT NULL AS held FROM ${schema}.task`);
+    expect(rows).toEqual([{ claim_seq: '1', held: true }]);
+    expect(told).toEqual(['started']);
+    const done = next(events, 'done');
+    const lost = next(events, 'lost');
+    await crash(url);
+    expect(await done).toMatchObject([{ id, attempt: 1 }]);
+    await lost;
+    expect(attempts.map(({ fencingToken }) => fencingToken)).toEqual([1, 2 ** 32]);
+    expect(attempts[0].signal.reason).toBeInstanceOf(LeaseLostError);
+    expect(told.toSorted()).toEqual(['done', 'lost', 'started', 'started']);
+    expect(await tasks.find(id)).toMatchObject({ state: 'done', claimSeq: 2 ** 32 });
+  });
+
+  it('has the outcome written when it is there, though its answer was lost', async () => {
+    const { proxy, tasks, events, told, id } = await claimedEarly(() => {});
+    expect(told).toEqual(['started']);
+    const done = next(events, 'done');
+    proxy.cut();
+    expect(await done).toMatchObject([{ id }]);
+    expect(await tasks.find(id)).toMatchObject({ state: 'done', claimSeq: 1 });
+    expect(told).toEqual(['started', 'done']);
+  });
+});
+
+it('counts each crash once, whoever claims first after it', async () => {
+  const { url, client } = await ownServer();
+  client.on('error', () => {});
+  const open = async (to: string) => {
+    const store = new TypeOrmTaskStore({ connection: to, schema });
+    await store.open();
+    whenFinished(() => store.close());
+    return store;
+  };
+  const tokens: number[] = [];
+  for (let crashes = 0; crashes < 3; crashes++) {
+    const stores = [await open(url), await open(url), await open(url)];
+    const claims = stores.map(async (store, i) => {
+      const worker = { id: randomUUID(), host: 'host', pid: 1, version: '0.0.0', queues: ['q'] };
+      const lease = await store.lease(
+        worker,
+        { leaseMs: 60_000, heartbeatMs: 30_000 },
+        { lost() {}, renewalFailed() {} },
+      );
+      await store.enqueue([newTask({ queue: 'q', name: `work-${i}` })]);
+      const [task] = await store.claim({ workerId: lease.workerId, queue: 'q', names: [`work-${i}`], limit: 1 });
+      tokens.push(task.claimSeq);
+    });
+    await Promise.all(claims);
+    await crash(url);
+    (await recovered(url)).on('error', () => {});
+  }
+  expect(tokens.slice(0, 3)).toEqual([1, 1, 1]);
+  const [second, third] = [new Set(tokens.slice(3, 6)), new Set(tokens.slice(6))];
+  expect([second.size, third.size]).toEqual([1, 1]);
+  expect([...second][0] % 2 ** 32).toBe(0);
+  expect([...third][0]).toBeGreaterThan([...second][0]);
 });
