@@ -102,7 +102,7 @@ export class TaskEnqueuer {
         commits.submit(call);
       });
       if (slot) {
-        call.answer = answerOf(storing);
+        call.answer = answerOf(storing, { repeated: true });
         // While the statement is under way there is time for what the handler will need.
         call.payload = JSON.parse(task.payload);
       }

@@ -47,6 +47,8 @@ export class ClaimLoop {
   private waiting = Infinity;
   /** How many of them the claim under way may bring. */
   private claiming = 0;
+  /** Of the latest claim that was not durable when it came back. */
+  private answer: WriteAnswer | undefined;
   private readonly signal = new WakeSignal((count) => void (this.waiting += count));
   private readonly limitAlarm = new LimitAlarm(() => this.wake());
   private letOn: () => void = () => {};
@@ -111,7 +113,7 @@ export class ClaimLoop {
   private async work(): Promise<void> {
     let errorPauseMs = 0;
     let emptyClaims = 0;
-    // Who has slept is waited for. A claim that follows another is no quicker by not waiting for the disk.
+    // Whoever has slept is waited for. A claim that follows another is no quicker by not waiting for the disk.
     let rested = true;
     while (!this.stopping) {
       const wanted = this.target.wanted();
@@ -120,7 +122,8 @@ export class ClaimLoop {
         continue;
       }
       try {
-        const claimed = await this.claim(wanted, rested);
+        // One at a time: a disk that does not answer soon lets no more start.
+        const claimed = await this.claim(wanted, rested && this.answer === undefined);
         errorPauseMs = 0;
         emptyClaims = claimed > 0 ? 0 : emptyClaims + 1;
         rested = claimed < wanted;
@@ -179,7 +182,6 @@ export class ClaimLoop {
     this.waiting = 0;
     const suspects = this.suspects(sentAt);
     let claimed: readonly ClaimedTask[] = [];
-    let answer: WriteAnswer | undefined;
     try {
       const brought = await this.gate.claim(this.context.store, {
         workerId: lease.workerId,
@@ -187,7 +189,7 @@ export class ClaimLoop {
         limit,
         startNow: Math.max(0, this.target.free()),
         suspects,
-        ...(early && { early: (durable) => void (answer = answerOf(durable)) }),
+        ...(early && { early: (durable) => this.await(durable) }),
       });
       claimed = brought.tasks;
       this.wakeAtLimit(brought.nextInMs);
@@ -199,7 +201,17 @@ export class ClaimLoop {
       this.claiming = 0;
       this.context.suspects.claimed(suspects, claimed);
     }
-    return this.target.take(claimed, lease, sentAt, answer);
+    return this.target.take(claimed, lease, sentAt, early ? this.answer : undefined);
+  }
+
+  private await(durable: Promise<void>): void {
+    const answer = (this.answer = answerOf(durable, { repeated: false }));
+    void answer.given.then(() => {
+      if (this.answer === answer) this.answer = undefined;
+    });
+    durable.catch((error: unknown) =>
+      this.context.failed(`have claims from queue "${this.queue.name}" on the disk`, error),
+    );
   }
 
   /** Undefined when the worker is to stop before there is one: while the database is away that may take long. */

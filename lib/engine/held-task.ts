@@ -8,16 +8,19 @@ export interface WriteAnswer {
   readonly stored: boolean | undefined;
   /** Monotonic milliseconds since when it is open no more; Infinity as long as it is. */
   readonly givenAt: number;
+  /** Whether what may be forgotten is written again, for the attempt that has started: an enqueue is, a claim is not. */
+  readonly repeated: boolean;
   /** Resolves when it is open no more. */
   readonly given: Promise<void>;
 }
 
 /** @param writing Resolves when what was written is on the disk. */
-export function answerOf(writing: Promise<unknown>): WriteAnswer {
+export function answerOf(writing: Promise<unknown>, { repeated }: Pick<WriteAnswer, 'repeated'>): WriteAnswer {
   const give = (stored: boolean) => Object.assign(answer, { stored, givenAt: performance.now() });
   const answer: WriteAnswer = {
     stored: undefined,
     givenAt: Infinity,
+    repeated,
     given: writing.then(
       () => void give(true),
       () => void give(false),

@@ -50,7 +50,7 @@ export class Rescuer {
     }
     this.reporter.log(
       'warn',
-      `Task "${name}" ${id} was held by a worker that died; it goes back to its queue (crash ${crashes}).`,
+      `Task "${name}" ${id} was held by a worker whose lease has ended; it goes back to its queue (crash ${crashes}).`,
     );
     this.tell.rescued(queue);
   }

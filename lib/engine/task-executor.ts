@@ -141,7 +141,7 @@ export class TaskExecutor {
     for (const run of this.runs) {
       if (run.lease !== lease || run.execution.startedAt > lookedAt) continue;
       // Forgotten, maybe, and stored again for this very attempt since then, or just now.
-      if (run.answer && run.answer.givenAt > lookedAt) continue;
+      if (run.answer?.repeated && run.answer.givenAt > lookedAt) continue;
       if (claims.get(run.task.id) !== run.task.claimSeq) run.execution.lose();
     }
   }

@@ -115,16 +115,19 @@ export function claimSql(schema: string) {
         AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`,
 
     /**
-     * Gives claims a base above every number that any of them can have had before the server crashed. The count is on the
-     * disk before anybody sees it.
+     * Gives claims a base above every number that any of them can have had before the server crashed: an epoch has room for
+     * sixteen million claims of a task. It is named by the time, since a standby that takes over may not have heard of the
+     * latest one, but never twice by the same, whatever the clock says; that is on the disk before anybody sees it. For a
+     * lease nobody is taken for dead, see `rescue`.
      */
     beginEpoch: `
       WITH counted AS (
-        UPDATE ${s}."claim_epoch" SET "number" = "number" + 1
+        UPDATE ${s}."claim_epoch"
+        SET "number" = greatest("number" + 1, extract(epoch FROM clock_timestamp() - timestamptz '2025-01-01Z') / 8)
         WHERE NOT EXISTS (SELECT FROM ${s}."claim_base")
         RETURNING "number"
       )
-      INSERT INTO ${s}."claim_base" ("base") SELECT "number"::bigint << 32 FROM counted
+      INSERT INTO ${s}."claim_base" ("base") SELECT "number"::bigint << 24 FROM counted
       ON CONFLICT DO NOTHING
       RETURNING (SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off')`,
 

@@ -1,9 +1,9 @@
 import type { ClaimedTask } from '../engine/task.js';
 import type { LimitedClaim } from '../engine/limits.js';
 import type { ClaimRequest } from '../engine/task-store.js';
+import type { ClaimBase } from './claim-base.js';
 import { ClaimFloors, type Floor } from './claim-floors.js';
 import type { Database, Run, Statement } from './database.js';
-import { isWithoutBase } from './postgres-errors.js';
 import { claimedTask } from './task-row.js';
 import type { TextRow } from './text-query.js';
 
@@ -12,7 +12,6 @@ interface ClaimStatements {
   readonly claimSuspect: Statement;
   readonly claimLimited: Statement;
   readonly claimedTasks: Statement;
-  readonly beginEpoch: Statement;
   readonly flush: Statement;
 }
 
@@ -26,6 +25,7 @@ export class Claimer {
   constructor(
     private readonly run: Run,
     private readonly database: Pick<Database, 'runEarly'>,
+    private readonly base: ClaimBase,
     private readonly statements: ClaimStatements,
   ) {}
 
@@ -33,7 +33,7 @@ export class Claimer {
     if (!request.suspects?.takeOne) return this.claimOthers(request);
     const { workerId, queue, names, limit, startNow = limit, suspects } = request;
     const values = [workerId, queue, names, suspects.crashes, startNow];
-    const rows = await this.withBase(() => this.run(this.statements.claimSuspect, values));
+    const rows = await this.base.with(() => this.run(this.statements.claimSuspect, values));
     const suspect = rows.map((row) => claimedTask(queue, row));
     const rest = without(request, suspect.length);
     // Should this fail, the worker's audit finds what it holds without knowing, the suspect included.
@@ -48,7 +48,7 @@ export class Claimer {
   async claimLimited({ workerId, queue, names, limit, suspects }: ClaimRequest): Promise<LimitedClaim> {
     const crashes = suspects?.crashes ?? noCrashes;
     const values = [workerId, queue, names, limit, crashes, suspects?.takeOne ?? false];
-    const rows = await this.withBase(() => this.run(this.statements.claimLimited, values));
+    const rows = await this.base.with(() => this.run(this.statements.claimLimited, values));
     const inMs = rows.at(-1)?.at(-1);
     const claims = rows.filter(([id]) => id !== null);
     return {
@@ -81,22 +81,9 @@ export class Claimer {
     return [...claimed, ...below].toSorted(inClaimOrder);
   }
 
-  private send(values: readonly unknown[]): ReturnType<Database['runEarly']> {
+  private send(values: (ahead: boolean) => readonly unknown[]): ReturnType<Database['runEarly']> {
     const { claim, flush } = this.statements;
     return this.database.runEarly(claim, values, flush, ([row]) => row?.at(-1) != null);
-  }
-
-  /** Claims once more if the server has crashed since the latest claim. */
-  private async withBase<Result>(claim: () => Promise<Result>): Promise<Result> {
-    try {
-      return await claim();
-    } catch (error) {
-      if (!isWithoutBase(error)) throw error;
-      // Claims that were forgotten may lie before where heads were known to begin.
-      this.gaveBack();
-      await this.run(this.statements.beginEpoch, []);
-      return claim();
-    }
   }
 
   private async claimFrom(
@@ -107,8 +94,9 @@ export class Claimer {
     const sentAt = performance.now();
     const place = [floor?.priority ?? null, floor?.scheduledAt ?? null, floor?.id ?? null];
     const crashes = suspects?.crashes ?? noCrashes;
-    const values = [workerId, queue, names, limit, startNow, ...place, crashes, early !== undefined];
-    const { rows, durable } = await this.withBase(() => this.send(values));
+    const known = [workerId, queue, names, limit, startNow, ...place, crashes];
+    const values = (ahead: boolean) => [...known, ahead && early !== undefined];
+    const { rows, durable } = await this.base.with(() => this.send(values));
     if (durable) early?.(durable);
     // UPDATE … RETURNING knows no order.
     const claimed = rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);

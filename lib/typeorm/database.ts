@@ -45,8 +45,6 @@ const sessionSettings: Readonly<Record<string, string>> = {
 const begin: Statement = { name: 'backie_begin', text: 'BEGIN' };
 const commit: Statement = { name: 'backie_commit', text: 'COMMIT' };
 const rollback: Statement = { name: '', text: 'ROLLBACK' };
-/** Takes back what a statement of this transaction said of it. */
-const waitForDisk: Statement = { name: '', text: 'SET LOCAL synchronous_commit TO DEFAULT' };
 
 /**
  * The engine's own connections to PostgreSQL, opened through a TypeORM DataSource and used through its driver's pool:
@@ -116,12 +114,13 @@ export class Database {
    * the server survives: another one could be told that all is on the disk when what matters is forgotten. A pooler gives
    * any session, so that there the statement's own commit waits.
    *
+   * @param values Those of the statement that need not wait for the disk, or that waits.
    * @param committed Told the rows as soon as the statement's transaction is over, and others see what it has done.
    * @returns The rows, once that is on the disk.
    */
   runAhead(
     statement: Statement,
-    values: readonly unknown[],
+    values: (ahead: boolean) => readonly unknown[],
     flush: Statement,
     committed: (rows: readonly TextRow[]) => void,
   ): Promise<readonly TextRow[]> {
@@ -133,13 +132,15 @@ export class Database {
     };
     return this.withConnection(async (run, lost, client) => {
       if (this.pooled) {
-        if (!result) done(await this.durably(run, lost, statement, values));
-        return result ?? [];
+        if (result) throw sessionGone();
+        const rows = await run(statement, values(false));
+        done(rows);
+        return rows;
       }
       const inOne = this.named && speaksProtocol(client);
       const steps: [Step, ...Step[]] = [
         { statement: begin, values: [] },
-        { statement, values },
+        { statement, values: values(true) },
         { statement: commit, values: [], done },
         { statement: flush, values: [] },
       ];
@@ -149,7 +150,7 @@ export class Database {
         }
         if (!result) {
           if (inOne) await run(begin, []);
-          const rows = await run(statement, values);
+          const rows = await run(statement, values(true));
           if (inOne) await run(commit, []);
           done(rows);
         }
@@ -166,21 +167,21 @@ export class Database {
    * Runs a statement that may not wait for the disk, and `flush` on the same session, when whoever got the rows has had
    * time to begin with them.
    *
+   * @param values Those of the statement that need not wait for the disk, or that waits.
    * @param isAhead Whether the statement has not waited, by its rows.
    * @returns The rows; and, if it has not waited, what resolves once they are on the disk, and rejects when nobody knows.
    */
   runEarly(
     statement: Statement,
-    values: readonly unknown[],
+    values: (ahead: boolean) => readonly unknown[],
     flush: Statement,
     isAhead: (rows: readonly TextRow[]) => boolean,
   ): Promise<{ rows: readonly TextRow[]; durable?: Promise<void> }> {
     return new Promise((resolve, reject) => {
       let rows: readonly TextRow[] | undefined;
-      const durable = this.withConnection(async (run, lost) => {
-        if (rows) throw new Error('The session that was to be flushed is gone.');
-        if (this.pooled) return resolve({ rows: await this.durably(run, lost, statement, values) });
-        rows = await run(statement, values);
+      const durable = this.withConnection(async (run) => {
+        if (rows) throw sessionGone();
+        rows = await run(statement, values(!this.pooled));
         if (!isAhead(rows)) return resolve({ rows });
         resolve({ rows, durable });
         await setImmediate();
@@ -192,28 +193,17 @@ export class Database {
 
   /** Runs several statements in one transaction. */
   transaction<Result>(work: (run: Run) => Promise<Result>): Promise<Result> {
-    return this.withConnection((run, lost) => this.inTransaction(run, lost, () => work(run)));
-  }
-
-  /** Runs a statement and waits for the disk, whatever the statement says. */
-  private durably(run: Run, lost: () => void, statement: Statement, values: readonly unknown[]) {
-    return this.inTransaction(run, lost, async () => {
-      const rows = await run(statement, values);
-      await run(waitForDisk, []);
-      return rows;
+    return this.withConnection(async (run, lost) => {
+      await run(begin, []);
+      try {
+        const result = await work(run);
+        await run(commit, []);
+        return result;
+      } catch (error) {
+        await this.rollBack(run, lost, error);
+        throw error;
+      }
     });
-  }
-
-  private async inTransaction<Result>(run: Run, lost: () => void, work: () => Promise<Result>): Promise<Result> {
-    await run(begin, []);
-    try {
-      const result = await work();
-      await run(commit, []);
-      return result;
-    } catch (error) {
-      await this.rollBack(run, lost, error);
-      throw error;
-    }
   }
 
   /** A connection that has not answered is not asked again: it is destroyed, as is one that cannot roll back. */
@@ -346,6 +336,11 @@ function speaksProtocol(client: PoolClient): boolean {
 
 function connectionOf(client: PoolClient): Connection {
   return (client as unknown as { connection: Connection }).connection;
+}
+
+/** A pooler that shows itself only now has given the session of what is to be flushed to others. */
+function sessionGone(): Error {
+  return Object.assign(new Error('The session that was to be flushed is gone.'), { code: 'ECONNRESET' });
 }
 
 /** Values come as text: what an application sets in pg's global type parsers must not reach the engine. */

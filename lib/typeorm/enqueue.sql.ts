@@ -75,11 +75,12 @@ export function enqueueSql(schema: string) {
 
     /**
      * The same for one: $1 id, $2 payload, $3 queue, $4 name, $5 priority, $6 max retries, $7 timeout in ms, $8 due in ms,
-     * $9 due at, $10 worker to hand it to or null, $11 whether the queue's workers are woken. It is what an idle
-     * application waits for, and starts quickest.
+     * $9 due at, $10 worker to hand it to or null, $11 whether the queue's workers are woken, $12 whether its transaction
+     * need not wait for the disk: then workers see the task at once, and `flush` follows, before the task may be called
+     * stored. It is what an idle application waits for, and starts quickest.
      *
-     * When it is handed over or wakes somebody its transaction does not wait for the disk: workers see the task at once,
-     * and `flush` follows, before the task may be called stored.
+     * It waits when that worker may not have the task: another may claim it then by the number that a repetition of this
+     * gives to that worker, and neither may be forgotten.
      */
     enqueueOne: `
       INSERT INTO ${task} ("id", "payload", "queue", "name", "priority", "max_retries", "timeout_ms", "scheduled_at",
@@ -90,7 +91,8 @@ export function enqueueSql(schema: string) {
       RETURNING 1 AS "stored", CASE WHEN "worker_id" IS NOT NULL THEN "id"::text END AS "handed",
         ${millis(clock)} AS "handed_at",
         CASE WHEN $11::boolean THEN pg_notify(${channel}, 'o' || "queue")::text END AS "told",
-        CASE WHEN $11::boolean OR $10 IS NOT NULL THEN set_config('synchronous_commit', 'off', true) END AS "ahead"`,
+        CASE WHEN $12::boolean AND ($10 IS NULL OR "worker_id" IS NOT NULL)
+        THEN set_config('synchronous_commit', 'off', true) END AS "ahead"`,
 
     /**
      * Waits until all that was committed before is on the disk: a commit does if it has something to log. This needs no

@@ -21,17 +21,17 @@ export const mayHave = (s: string, workerId: string, queueName: string) => `
               WHERE q."name" = ${queueName} AND (q."paused_at" IS NOT NULL OR q."limited"))`;
 
 /**
- * The number that no next claim of any task may be below; null when the server has crashed since it was set.
+ * The number that no next claim of any task may be below; an error when the server has crashed since it was set.
  *
  * A claim may be acted on before it is on the disk. One that a crash forgets has given its number away all the same, and
  * nothing tells which: so after a crash all numbers go on far above, see `beginEpoch`.
  *
  * @param s The quoted schema.
  */
-export const claimBase = (s: string) => `(SELECT b."base" FROM ${s}."claim_base" b WHERE b."one")`;
+export const claimBase = (s: string) => `(SELECT b."base" FROM ${s}."claim_base" b WHERE b."one")::${s}."claim_number"`;
 
-/** The number of a task's next claim; null, which no task may have, without a base. */
-export const nextClaim = (base: string, claimSeq: string) => `${base} + greatest(${claimSeq} + 1 - ${base}, 0)`;
+/** The number of a task's next claim. */
+export const nextClaim = (base: string, claimSeq: string) => `greatest(${claimSeq} + 1, ${base})`;
 
 export const leastId = '00000000-0000-0000-0000-000000000000';
 const greatestId = 'ffffffff-ffff-ffff-ffff-ffffffffffff';

@@ -53,9 +53,12 @@ export function isConflict(error: unknown): boolean {
 
 /** Whether a claim found no number for itself, since the server has crashed. */
 export function isWithoutBase(error: unknown): boolean {
-  const { column } = error as { readonly column?: unknown };
-  return sqlState(error) === '23502' && column === 'claim_seq';
+  const { dataType } = error as { readonly dataType?: unknown };
+  return sqlState(error) === '23502' && dataType === 'claim_number';
 }
+
+/** Who reports, in PostgreSQL's own code, that a standby has no such table. */
+const unloggedRead = 'get_relation_info';
 
 /** Who reports, in PostgreSQL's own code, that a row does not belong to the partition that it was sent to. */
 const misrouted = 'ExecPartitionCheckEmitError';
@@ -70,7 +73,8 @@ export function isUniqueViolation(error: unknown): boolean {
 
 /** A write in a read-only transaction: a standby, a primary that was demoted, a disk that is full. */
 export function isReadOnly(error: unknown): boolean {
-  return sqlState(error) === '25006';
+  // A standby says of a claim that it cannot even look at the table that does without the log.
+  return sqlState(error) === '25006' || (sqlState(error) === '0A000' && routineOf(error) === unloggedRead);
 }
 
 /** A statement in a transaction in which an earlier one has failed. */
@@ -125,7 +129,7 @@ export function isTransient(error: unknown): boolean {
   const state = sqlState(error);
   if (state === undefined) return isDriverTimeout(error);
   if (socketErrors.has(state)) return true;
-  return /^(08|28|40|53|57|58|XX)/.test(state) || state === '55P03' || state === '25006';
+  return /^(08|28|40|53|57|58|XX)/.test(state) || state === '55P03' || isReadOnly(error);
 }
 
 /** The driver's own failures carry no code: "Connection terminated", "timeout exceeded when trying to connect" … */

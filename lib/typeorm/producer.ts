@@ -186,12 +186,13 @@ export class Producer {
 
   private async tryOne(task: NewTask, wake: readonly string[], committed?: (stored: Stored) => void): Promise<Stored> {
     const { enqueueOne, flush } = this.statements;
-    const values = newTaskValues(task, wake);
+    const values = (ahead: boolean) => newTaskValues(task, wake, ahead);
     const read = ([row]: readonly TextRow[]) => {
       return { id: task.id, duplicate: false, ...(row?.[1] != null && { handedAt: Number(row[2]) }) };
     };
     try {
-      if (wake.length === 0 && task.handTo === undefined) return read(await this.database.run(enqueueOne, values));
+      if (wake.length === 0 && task.handTo === undefined)
+        return read(await this.database.run(enqueueOne, values(false)));
       return read(await this.database.runAhead(enqueueOne, values, flush, (rows) => committed?.(read(rows))));
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;

@@ -1,6 +1,6 @@
 import { withAttempt } from './attempts.sql.js';
 import { keepEnded } from './finished-tasks.sql.js';
-import { sameKey } from './fragments.sql.js';
+import { claimBase, sameKey } from './fragments.sql.js';
 import { hear, wake } from './hints.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 import { backForLater } from './lane-order.js';
@@ -24,12 +24,15 @@ export function rescueSql(schema: string) {
      * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
      * worker was being buried. Skips what another rescuer holds. By task_running.
      *
+     * Nobody is taken for dead for one lease after the server's start, or after it was found to have crashed.
+     *
      * What was only claimed ahead did, as a rule, not kill the worker: it goes back with no crash to its name. But it may
      * have started since, so the mark stays, and its next claim counts however it is made.
      */
     rescue: `
       WITH ripe AS (
-        SELECT pg_postmaster_start_time() + $1::float8 * interval '1 millisecond' < now() AS "yes"
+        SELECT greatest(pg_postmaster_start_time(), b."since") + $1::float8 * interval '1 millisecond' < now() AS "yes"
+        FROM (SELECT ${claimBase(s)} OFFSET 0) there("base") JOIN ${s}."claim_base" b ON b."base" = there."base"
       ), dead AS (
         DELETE FROM ${worker} w
         WHERE w."id" IN (

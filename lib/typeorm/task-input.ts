@@ -25,8 +25,8 @@ export function newTasksJson(tasks: readonly NewTask[]): string {
 }
 
 /** The input of `enqueueOne`. */
-export function newTaskValues(task: NewTask, wake: readonly string[]): unknown[] {
-  return [task.id, task.payload, ...sameValues(task), task.handTo ?? null, wake.includes(task.queue)];
+export function newTaskValues(task: NewTask, wake: readonly string[], ahead: boolean): unknown[] {
+  return [task.id, task.payload, ...sameValues(task), task.handTo ?? null, wake.includes(task.queue), ahead];
 }
 
 /** The input of `enqueueQuietly`, for tasks that differ from `head` in nothing but id and payload. */

@@ -1,6 +1,7 @@
 import type { Lane } from '../engine/lane.js';
 import type { TaskRef } from '../engine/task-event.js';
 import type { ExpireRequest, Expiry, RescuedTask, RescueRequest } from '../engine/task-store.js';
+import type { ClaimBase } from './claim-base.js';
 import type { Run } from './database.js';
 import type { Statements } from './statements.js';
 import { keepJson, keepValue } from './task-input.js';
@@ -15,6 +16,7 @@ export class TaskRecovery {
   constructor(
     private readonly statements: Pick<Statements, 'rescue' | 'expire'>,
     private readonly run: Run,
+    private readonly base: ClaimBase,
     /** Gives the next tasks of lanes their place; must not throw. */
     private readonly admit: (lanes: readonly Lane[]) => Promise<void>,
     /** Told when tasks were given back. */
@@ -27,7 +29,7 @@ export class TaskRecovery {
     const rescued: RescuedTask[] = [];
     for (let found = rescueLimit; found === rescueLimit;) {
       const values = [leaseMs, maxCrashes, keepJson(keepFailedMs), rescueLimit, dead, keepValue(keepOthersMs)];
-      const rows = await this.run(this.statements.rescue, values);
+      const rows = await this.base.with(() => this.run(this.statements.rescue, values));
       await this.admit(lanesOfRows(rows.map(([, queue, name, , , , lane]) => [queue, name, lane])));
       // What somebody wanted cancelled ends so, and is no longer anybody's to rescue. No row at all has no id.
       rescued.push(...rows.filter(([id, , , , , end]) => id !== null && end !== 'cancelled').map(rescuedTask));

@@ -32,6 +32,7 @@ import type { ClaimedTask, NewTask, Stored, Task, TaskState } from '../engine/ta
 import type { PruneReport, PruneRequest } from '../engine/upkeep.js';
 import { StoreClosedError } from '../errors/store.errors.js';
 import { AttemptTransactions } from './attempt-transactions.js';
+import { ClaimBase } from './claim-base.js';
 import { Claimer } from './claimer.js';
 import { clientConfig } from './client-config.js';
 import { describeTarget, engineOptions, isDataSource } from './connection-options.js';
@@ -97,8 +98,11 @@ export class TypeOrmTaskStore extends TaskStore {
     const lanes = new TypeOrmLaneStore(statements, run, (queue, inMs) => this.admitted(queue, inMs));
     const admit = (keyed: readonly Lane[]) => lanes.tryToAdmit(keyed);
     const producer = (this.producer = new Producer(database, statements, admit));
-    const claimer = (this.claimer = new Claimer(run, database, statements));
-    this.recovery = new TaskRecovery(statements, run, admit, () => claimer.gaveBack());
+    const gaveBack = () => this.claimer.gaveBack();
+    // Claims that were forgotten may lie before where heads were known to begin.
+    const base = new ClaimBase(run, statements.beginEpoch, gaveBack);
+    this.claimer = new Claimer(run, database, base, statements);
+    this.recovery = new TaskRecovery(statements, run, base, admit, gaveBack);
     this.reader = new TaskReader(statements, run);
     this.changer = new TaskChanger(statements, run, admit);
     this.lanes = lanes;

@@ -1,11 +1,11 @@
-import type { NewTask } from 'nestjs-backie';
+import type { ClaimedTask, ClaimRequest, NewTask } from 'nestjs-backie';
 import { TypeOrmTaskStore } from 'nestjs-backie/typeorm';
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { describeTaskStore } from './task-store.contract.js';
 import { openDataSource } from '../support/app.js';
-import { finish, leaseOf, newTask } from './task-store.fixtures.js';
+import { finish, leaseOf, newTask, release } from './task-store.fixtures.js';
 
 const url = inject('databaseUrl');
 const schema = `contract_${randomBytes(6).toString('hex')}`;
@@ -127,6 +127,78 @@ it('gives the first claim number of a task to nobody else that it stores again, 
   const claimed = await store.claim({ workerId, queue: 'forgotten', names: [task.name], limit: 1 });
   expect(claimed).toMatchObject([{ id: task.id, claimSeq: 2, attempt: 1 }]);
   await store.close();
+});
+
+describe('a server that has crashed, which leaves no number to count claims from', () => {
+  const queue = 'crashed';
+  const base = (set: string) => client.query(`UPDATE ${schema}.claim_base SET ${set}`);
+  const crash = () => client.query(`DELETE FROM ${schema}.claim_base`);
+
+  it.each<[string, (store: TypeOrmTaskStore, request: ClaimRequest) => Promise<readonly ClaimedTask[]>]>([
+    ['a claim', (store, request) => store.claim(request)],
+    ['a claim of a suspect', (store, request) => store.claim({ ...request, suspects: { crashes: 1, takeOne: true } })],
+    ['a claim within limits', async (store, request) => (await store.claimLimited(request)).tasks],
+  ])('has %s begin far above all before', async (_, claim) => {
+    const store = await open();
+    const { workerId } = await leaseOf(store, [queue]);
+    const [{ id }] = await store.enqueue([newTask({ queue })]);
+    await client.query(`UPDATE ${schema}.task SET crashes = 1 WHERE id = $1`, [id]);
+    const before = await client.query<{ number: number }>(`SELECT number FROM ${schema}.claim_epoch`);
+    await crash();
+    const [task] = await claim(store, { workerId, queue, names: ['work'], limit: 1 });
+    const after = await client.query<{ number: number }>(`SELECT number FROM ${schema}.claim_epoch`);
+    expect(after.rows[0].number).toBeGreaterThan(before.rows[0].number);
+    expect(task).toMatchObject({ id, claimSeq: after.rows[0].number * 2 ** 24 });
+    await store.settle(workerId, [release(task)]);
+    const [again] = await claim(store, { workerId, queue, names: ['work'], limit: 1 });
+    expect(again.claimSeq).toBe(task.claimSeq + 1);
+    await store.settle(workerId, [finish(again)]);
+    await base(`since = '-infinity'`);
+    await store.close();
+  });
+
+  it('has two that begin anew agree, and goes on when the clock was set back', async () => {
+    const stores = await Promise.all([open(), open()]);
+    await client.query(`UPDATE ${schema}.claim_epoch SET number = number + 1000000`);
+    await crash();
+    const claims = stores.map(async (store, i) => {
+      const { workerId } = await leaseOf(store, [queue]);
+      await store.enqueue([newTask({ queue, name: `work ${i}` })]);
+      const [task] = await store.claim({ workerId, queue, names: [`work ${i}`], limit: 1 });
+      await store.settle(workerId, [finish(task)]);
+      return task.claimSeq;
+    });
+    const [one, other] = await Promise.all(claims);
+    const { rows } = await client.query<{ base: string }>(`SELECT base FROM ${schema}.claim_base`);
+    expect([one, other]).toEqual([Number(rows[0].base), Number(rows[0].base)]);
+    await base(`since = '-infinity'`);
+    await Promise.all(stores.map((store) => store.close()));
+  });
+
+  it('takes nobody for dead for one lease from then on', async () => {
+    const store = await open();
+    const { workerId } = await leaseOf(store, [queue]);
+    const [{ id }] = await store.enqueue([newTask({ queue })]);
+    await store.claim({ workerId, queue, names: ['work'], limit: 1 });
+    await client.query(`UPDATE ${schema}.worker SET lease_until = now() - interval '1 day' WHERE id = $1`, [workerId]);
+    await crash();
+    const rescue = async () =>
+      (await store.rescue({ leaseMs: 60_000, maxCrashes: 3, keepFailedMs: new Map() })).map((task) => task.id);
+    expect(await rescue()).toEqual([]);
+    await base(`since = since - interval '60 seconds'`);
+    // The server may be younger than a lease itself.
+    const { rows } = await client.query<{ up: number }>(
+      `SELECT (extract(epoch FROM now() - pg_postmaster_start_time()) * 1000)::float8 AS up`,
+    );
+    const rescued = await store.rescue({
+      leaseMs: Math.min(60_000, rows[0].up),
+      maxCrashes: 3,
+      keepFailedMs: new Map(),
+    });
+    expect(rescued.map((task) => task.id)).toContain(id);
+    await base(`since = '-infinity'`);
+    await store.close();
+  });
 });
 
 describe('a claim of whoever starts early', () => {

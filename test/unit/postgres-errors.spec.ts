@@ -5,6 +5,7 @@ import {
   isLostStatement,
   isNotPermitted,
   isPlaceTaken,
+  isReadOnly,
   isRefusal,
   isServerError,
   isTransient,
@@ -18,6 +19,7 @@ const kinds = {
   isLostStatement,
   isNotPermitted,
   isPlaceTaken,
+  isReadOnly,
   isRefusal,
   isTransient,
   isUniqueViolation,
@@ -42,7 +44,7 @@ describe('an error of PostgreSQL', () => {
     ['40001', 'serialization failure', ['isTransient', 'isConflict', 'isBusy']],
     ['40P01', 'deadlock', ['isTransient', 'isConflict', 'isBusy']],
     ['55P03', 'lock not available', ['isTransient', 'isBusy']],
-    ['25006', 'read-only transaction', ['isTransient']],
+    ['25006', 'read-only transaction', ['isTransient', 'isReadOnly']],
     ['58000', 'system error', ['isTransient']],
     ['26000', 'unknown prepared statement', ['isLostStatement']],
     ['42P05', 'prepared statement exists', ['isLostStatement']],
@@ -87,6 +89,13 @@ describe('an error of PostgreSQL', () => {
     const check = coded('23514');
     expect(isConflict(Object.assign(check, { routine: 'ExecConstraints' }))).toBe(false);
     expect(isConflict(Object.assign(check, { routine: 'ExecPartitionCheckEmitError' }))).toBe(true);
+  });
+
+  it('is that of a standby when it cannot look at a table that does without the log', () => {
+    const unsupported = coded('0A000');
+    expect([isReadOnly(unsupported), isTransient(unsupported)]).toEqual([false, false]);
+    Object.assign(unsupported, { routine: 'get_relation_info' });
+    expect([isReadOnly(unsupported), isTransient(unsupported)]).toEqual([true, true]);
   });
 
   const reported = (severity: string, code: string) => isServerError(Object.assign(coded(code), { severity }));

@@ -201,14 +201,46 @@ describe('a queue worker', () => {
       await worker.stop();
     });
 
+    it('and waits for the disk with the next ones as long as it is not', async () => {
+      const { store, claim, recorder, worker, durable } = await startEarly();
+      await store.enqueue(newTasks(1));
+      worker.wake();
+      await ticks();
+      durable.resolve();
+      await ticks();
+      await store.enqueue(newTasks(1));
+      worker.wake();
+      await ticks();
+      expect(claim.mock.calls.map(([{ early }]) => early !== undefined)).toEqual([true, false, true]);
+      expect(recorder.of('done')).toHaveLength(4);
+      await worker.stop();
+    });
+
+    it('and ends one at once of which an audit finds that the store has forgotten it', async () => {
+      const { store, claim, recorder, lease, worker } = await setUp([definition(forever)], { pollIntervalMs: hourMs });
+      claim.mockImplementation(async (request: ClaimRequest) => {
+        request.early?.(forever());
+        return MemoryTaskStore.prototype.claim.call(store, request);
+      });
+      await store.enqueue(newTasks(1));
+      worker.start();
+      await vi.advanceTimersByTimeAsync(10);
+      expect(worker.running).toBe(1);
+      worker.loseOthers(lease, new Map(), performance.now());
+      await ticks();
+      expect(recorder.of('lost')).toHaveLength(1);
+      await worker.stop();
+    });
+
     it('and tells that they are lost if nobody knows, and no try to write their outcomes finds them', async () => {
-      const { recorder, worker, durable, settle } = await startEarly();
+      const { recorder, worker, failures, durable, settle } = await startEarly();
       settle.mockRejectedValueOnce(new Error('lost reply')).mockResolvedValueOnce(new Map());
       durable.reject(new Error('no answer'));
       await vi.advanceTimersByTimeAsync(100);
       expect(settle).toHaveBeenCalledTimes(2);
       expect(recorder.of('done')).toEqual([]);
       expect(recorder.of('lost')).toHaveLength(2);
+      expect(failures[0]).toBe('have claims from queue "default" on the disk: Error: no answer');
       await worker.stop();
     });
   });
@@ -1044,7 +1076,12 @@ describe('a queue worker', () => {
       worker.start();
       await ticks();
       const answered = deferred();
-      const answer = { stored: undefined as boolean | undefined, givenAt: Infinity, given: answered.promise };
+      const answer = {
+        stored: undefined as boolean | undefined,
+        givenAt: Infinity,
+        repeated: true,
+        given: answered.promise,
+      };
       const task = handed();
       worker.accept(worker.reserve('work')!, task, lease, answer);
       await vi.advanceTimersByTimeAsync(1_000);
@@ -1066,7 +1103,7 @@ describe('a queue worker', () => {
       const settle = vi.spyOn(store, 'settle');
       worker.start();
       await ticks();
-      const answer = { stored: undefined, givenAt: Infinity, given: forever() };
+      const answer = { stored: undefined, givenAt: Infinity, repeated: true, given: forever() };
       worker.accept(worker.reserve('work')!, handed(), lease, answer);
       await worker.stop();
       await worker.finished();
@@ -1101,7 +1138,7 @@ describe('a queue worker', () => {
     it('and at the end waits for it and for the answer to its enqueue half a second in all, and then gives it back', async () => {
       const { store, lease, worker } = await setUp([definition(forever)], { pollIntervalMs: hourMs });
       const settle = vi.spyOn(store, 'settle');
-      const open = { stored: undefined, givenAt: Infinity, given: forever() };
+      const open = { stored: undefined, givenAt: Infinity, repeated: true, given: forever() };
       worker.start();
       await ticks();
       const slots = [worker.reserve('work')!, worker.reserve('work')!, worker.reserve('work')!];
@@ -1148,7 +1185,7 @@ describe('a queue worker', () => {
       const { recorder, lease, worker } = await setUp([definition(forever)], { pollIntervalMs: hourMs });
       worker.start();
       await ticks();
-      const answer = { stored: undefined as boolean | undefined, givenAt: Infinity, given: forever() };
+      const answer = { stored: undefined as boolean | undefined, givenAt: Infinity, repeated: true, given: forever() };
       worker.accept(worker.reserve('work')!, handed(), lease, answer);
       await vi.advanceTimersByTimeAsync(100);
       const lookedAt = performance.now();

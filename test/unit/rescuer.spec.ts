@@ -71,7 +71,7 @@ describe('a rescuer', () => {
     expect(recorder.of('rescued')).toEqual([back, dead]);
     expect(woken).toEqual(['mail']);
     expect(recorder.logs).toEqual([
-      'warn: Task "work" id was held by a worker that died; it goes back to its queue (crash 1).',
+      'warn: Task "work" id was held by a worker whose lease has ended; it goes back to its queue (crash 1).',
     ]);
     const error = expect.any(QuarantinedError) as unknown;
     expect(recorder.of('failed')).toEqual([

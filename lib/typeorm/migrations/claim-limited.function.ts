@@ -85,7 +85,7 @@ export function createClaimLimited(schema: string): string {
       v_bucket_names text[];
       v_bucket_keys text[];
       v_found integer;
-      v_base bigint := ${claimBase(s)};
+      v_base ${s}."claim_number" := ${claimBase(s)};
       v_chosen uuid[];
       v_sent_on timestamptz;
     BEGIN

@@ -222,17 +222,25 @@ export function createBackie(schema: string): new () => MigrationInterface {
           "line_priority" smallint,
           CONSTRAINT "rate_bucket_pkey" PRIMARY KEY ("kind", "name", "key")
         ) WITH (fillfactor = 50)`);
-      await runner.query(`CREATE TABLE ${s}."claim_epoch" ("number" integer NOT NULL)`);
-      await runner.query(`INSERT INTO ${s}."claim_epoch" VALUES (0)`);
+      await runner.query(`
+        CREATE TABLE ${s}."claim_epoch" (
+          "number" integer NOT NULL,
+          "one" boolean NOT NULL DEFAULT true,
+          CONSTRAINT "claim_epoch_pkey" PRIMARY KEY ("one"),
+          CONSTRAINT "claim_epoch_one" CHECK ("one")
+        )`);
+      await runner.query(`INSERT INTO ${s}."claim_epoch" ("number") VALUES (0)`);
+      await runner.query(`CREATE DOMAIN ${s}."claim_number" AS bigint NOT NULL`);
       // Whatever is in an unlogged table is gone after a crash, and on a standby that takes over.
       await runner.query(`
         CREATE UNLOGGED TABLE ${s}."claim_base" (
           "base" bigint NOT NULL,
+          "since" timestamptz NOT NULL DEFAULT clock_timestamp(),
           "one" boolean NOT NULL DEFAULT true,
           CONSTRAINT "claim_base_pkey" PRIMARY KEY ("one"),
           CONSTRAINT "claim_base_one" CHECK ("one")
         )`);
-      await runner.query(`INSERT INTO ${s}."claim_base" ("base") VALUES (0)`);
+      await runner.query(`INSERT INTO ${s}."claim_base" ("base", "since") VALUES (0, '-infinity')`);
       await runner.query(createClaimLimited(schema));
       await runner.query(createDeclareLimits(schema));
       await runner.query(`
@@ -290,6 +298,7 @@ export function createBackie(schema: string): new () => MigrationInterface {
       await runner.query(dropClaimLimited(schema));
       await runner.query(dropDeclareLimits(schema));
       await runner.query(`DROP FUNCTION ${s}."admit_lanes"`);
+      await runner.query(`DROP DOMAIN ${s}."claim_number"`);
       for (const table of [
         'upkeep',
         'schedule',

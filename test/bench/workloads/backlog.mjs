@@ -2,8 +2,8 @@ import { tuned } from '../adapters/index.mjs';
 import { drainRates } from './drain.mjs';
 
 const hourMs = 3_600_000;
-/** How many processes take the first tasks of each backlog: as many as there is time for. */
-const looks = { least: 3, most: 15, forMs: 60_000 };
+/** How many processes take the first tasks of each backlog: as many as there is time for, less for those without a target. */
+const looks = { least: 3, most: 15, forMs: 60_000, forPeersMs: 15_000 };
 
 /**
  * W5: what lies behind the tasks that are worked on must not slow them down, whether it is due or not. 10,000 take a fast
@@ -57,7 +57,7 @@ export default {
     const backlogs = [first];
     if (session.onPostgres) {
       while (backlogs.length < sizes.length) backlogs.push(new Backlog(await session.another()));
-      const until = Date.now() + looks.forMs;
+      const until = Date.now() + (session.adapter.startsWith('backie') ? looks.forMs : looks.forPeersMs);
       for (let i = 0; i < looks.least || (i < looks.most && Date.now() < until); i++) {
         for (const [at, backlog] of backlogs.entries()) await look(backlog, sizes[at]);
       }

@@ -112,7 +112,7 @@ const cases: Case[] = [
   },
   {
     name: 'enqueueOne',
-    values: [randomUUID(), '{}', 'default', 'empty', 0, null, null, 0, null, workerId, true],
+    values: [randomUUID(), '{}', 'default', 'empty', 0, null, null, 0, null, workerId, true, true],
     by: [],
     most: 15,
     // One insert of about 150 finds an index page full, and splits it or sweeps it of dead entries first: up to 44.
