@@ -146,8 +146,8 @@ describe('a claim that is not on the disk yet', () => {
     const told: string[] = [];
     for (const kind of ['started', 'lost', 'done'] as const) events[kind].subscribe(() => told.push(kind));
     const { reached } = proxy.hold('rest', flush);
-    // On the disk before anybody is told of it: else its own flush might take the claim along.
-    const [{ id }] = await producer.tasks.enqueueMany('work', [{}]);
+    // With a unique key it is on the disk before anybody is told of it: else its own flush might take the claim along.
+    const { id } = await producer.tasks.enqueue('work', {}, { uniqueKey: 'once' });
     await reached;
     return { url, client, proxy, tasks, events, told, id };
   }
