@@ -22,8 +22,8 @@ export class AttemptRecorder {
   /** Tasks whose attempt has ended, but whose settlement is not written yet. */
   readonly underWay = new Set<ClaimedTask>();
   /**
-   * Those of them whose enqueue has not been answered: a task that is removed before that would be taken for forgotten, and
-   * stored again.
+   * Those of them whose enqueue or claim has not been answered: a task that is removed before its enqueue is would be taken
+   * for forgotten, and stored again.
    */
   private readonly early = new Map<Ending, WriteAnswer>();
   /** The worker ends, and has waited for them. */
@@ -92,7 +92,7 @@ export class AttemptRecorder {
   }
 
   /**
-   * Waits at most `ms` milliseconds for the enqueues that have not been answered, and has the outcomes of their tasks written
+   * Waits at most `ms` milliseconds for the enqueues and claims that have not been answered, and has the outcomes of their tasks written
    * at last. None waits from then on.
    */
   async answered(ms: number): Promise<void> {

@@ -182,6 +182,7 @@ export class ClaimLoop {
     this.waiting = 0;
     const suspects = this.suspects(sentAt);
     let claimed: readonly ClaimedTask[] = [];
+    let answer: WriteAnswer | undefined;
     try {
       const brought = await this.gate.claim(this.context.store, {
         workerId: lease.workerId,
@@ -189,7 +190,7 @@ export class ClaimLoop {
         limit,
         startNow: Math.max(0, this.target.free()),
         suspects,
-        ...(early && { early: (durable) => this.await(durable) }),
+        ...(early && { early: (durable) => void (answer = this.await(durable)) }),
       });
       claimed = brought.tasks;
       this.wakeAtLimit(brought.nextInMs);
@@ -201,10 +202,10 @@ export class ClaimLoop {
       this.claiming = 0;
       this.context.suspects.claimed(suspects, claimed);
     }
-    return this.target.take(claimed, lease, sentAt, early ? this.answer : undefined);
+    return this.target.take(claimed, lease, sentAt, answer);
   }
 
-  private await(durable: Promise<void>): void {
+  private await(durable: Promise<void>): WriteAnswer {
     const answer = (this.answer = answerOf(durable, { repeated: false }));
     void answer.given.then(() => {
       if (this.answer === answer) this.answer = undefined;
@@ -212,6 +213,7 @@ export class ClaimLoop {
     durable.catch((error: unknown) =>
       this.context.failed(`have claims from queue "${this.queue.name}" on the disk`, error),
     );
+    return answer;
   }
 
   /** Undefined when the worker is to stop before there is one: while the database is away that may take long. */

@@ -116,15 +116,19 @@ export function claimSql(schema: string) {
 
     /**
      * Gives claims a base above every number that any of them can have had before the server crashed: an epoch has room for
-     * sixteen million claims of a task. It is named by the time, since a standby that takes over may not have heard of the
-     * latest one, but never twice by the same, whatever the clock says; that is on the disk before anybody sees it. For a
-     * lease nobody is taken for dead, see `rescue`.
+     * sixteen million claims of a task. It is named by the time, in steps of eight seconds, since a standby that takes over
+     * may not have heard of the latest one; and never by one that it has heard of, whatever the clock says. That is on the
+     * disk before anybody sees it. For a lease nobody is taken for dead, see `rescue`.
+     *
+     * Of several processes that begin at once one counts: the others, which wait for it, find that the number they saw has
+     * changed.
      */
     beginEpoch: `
       WITH counted AS (
         UPDATE ${s}."claim_epoch"
         SET "number" = greatest("number" + 1, extract(epoch FROM clock_timestamp() - timestamptz '2025-01-01Z') / 8)
         WHERE NOT EXISTS (SELECT FROM ${s}."claim_base")
+          AND "number" = (SELECT e."number" FROM ${s}."claim_epoch" e)
         RETURNING "number"
       )
       INSERT INTO ${s}."claim_base" ("base") SELECT "number"::bigint << 24 FROM counted

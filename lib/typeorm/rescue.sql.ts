@@ -24,15 +24,17 @@ export function rescueSql(schema: string) {
      * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
      * worker was being buried. Skips what another rescuer holds. By task_running.
      *
-     * Nobody is taken for dead for one lease after the server's start, or after it was found to have crashed.
+     * Nobody is taken for dead for one lease after the server's start, or after it was found to have crashed: by a time that
+     * has come, since its clock may have been wrong then.
      *
      * What was only claimed ahead did, as a rule, not kill the worker: it goes back with no crash to its name. But it may
      * have started since, so the mark stays, and its next claim counts however it is made.
      */
     rescue: `
       WITH ripe AS (
-        SELECT greatest(pg_postmaster_start_time(), b."since") + $1::float8 * interval '1 millisecond' < now() AS "yes"
-        FROM (SELECT ${claimBase(s)} OFFSET 0) there("base") JOIN ${s}."claim_base" b ON b."base" = there."base"
+        SELECT greatest(pg_postmaster_start_time(), CASE WHEN ${claimBase(s)} >= 0 THEN
+            (SELECT b."since" FROM ${s}."claim_base" b WHERE b."one" AND b."since" <= now()) END)
+          + $1::float8 * interval '1 millisecond' < now() AS "yes"
       ), dead AS (
         DELETE FROM ${worker} w
         WHERE w."id" IN (

@@ -99,7 +99,7 @@ export class TypeOrmTaskStore extends TaskStore {
     const admit = (keyed: readonly Lane[]) => lanes.tryToAdmit(keyed);
     const producer = (this.producer = new Producer(database, statements, admit));
     const gaveBack = () => this.claimer.gaveBack();
-    // Claims that were forgotten may lie before where heads were known to begin.
+    // Claims that were forgotten may lie before where this process knew heads to begin; others look there soon enough.
     const base = new ClaimBase(run, statements.beginEpoch, gaveBack);
     this.claimer = new Claimer(run, database, base, statements);
     this.recovery = new TaskRecovery(statements, run, base, admit, gaveBack);

@@ -4,7 +4,9 @@ import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { describeTaskStore } from './task-store.contract.js';
+import { startProxy } from '../fixtures/proxy.js';
 import { openDataSource } from '../support/app.js';
+import { connected } from '../support/own-server.js';
 import { finish, leaseOf, newTask, release } from './task-store.fixtures.js';
 
 const url = inject('databaseUrl');
@@ -157,9 +159,14 @@ describe('a server that has crashed, which leaves no number to count claims from
     await store.close();
   });
 
-  it('has two that begin anew agree, and goes on when the clock was set back', async () => {
-    const stores = await Promise.all([open(), open()]);
-    await client.query(`UPDATE ${schema}.claim_epoch SET number = number + 1000000`);
+  it('has all that begin anew agree, and goes on when the clock was set back', async () => {
+    const stores = await Promise.all([open(), open(), open(), open()]);
+    const set = await client.query<{ number: number }>(
+      `UPDATE ${schema}.claim_epoch SET number = number + 1000000 RETURNING number`,
+    );
+    const holder = await connected(url);
+    await holder.query('BEGIN');
+    await holder.query(`SELECT FROM ${schema}.claim_epoch FOR UPDATE`);
     await crash();
     const claims = stores.map(async (store, i) => {
       const { workerId } = await leaseOf(store, [queue]);
@@ -168,33 +175,51 @@ describe('a server that has crashed, which leaves no number to count claims from
       await store.settle(workerId, [finish(task)]);
       return task.claimSeq;
     });
-    const [one, other] = await Promise.all(claims);
-    const { rows } = await client.query<{ base: string }>(`SELECT base FROM ${schema}.claim_base`);
-    expect([one, other]).toEqual([Number(rows[0].base), Number(rows[0].base)]);
+    for (let waiting = 0; waiting < stores.length;) {
+      const { rowCount } = await client.query(
+        `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%${schema}%claim_epoch%'`,
+      );
+      waiting = rowCount ?? 0;
+    }
+    await holder.query('COMMIT');
+    const next = set.rows[0].number + 1;
+    expect(await Promise.all(claims)).toEqual(stores.map(() => next * 2 ** 24));
+    const { rows } = await client.query(`SELECT number FROM ${schema}.claim_epoch`);
+    expect(rows).toEqual([{ number: next }]);
     await base(`since = '-infinity'`);
     await Promise.all(stores.map((store) => store.close()));
   });
 
-  it('takes nobody for dead for one lease from then on', async () => {
-    const store = await open();
+  it.each(['forward', 'pooled'] as const)('takes nobody for dead for one lease from then on (%s)', async (mode) => {
+    const store = new TypeOrmTaskStore({ connection: (await startProxy(mode)).url, schema });
+    await store.open();
     const { workerId } = await leaseOf(store, [queue]);
-    const [{ id }] = await store.enqueue([newTask({ queue })]);
-    await store.claim({ workerId, queue, names: ['work'], limit: 1 });
+    await store.enqueue([newTask({ queue })]);
+    const [{ id }] = await store.claim({ workerId, queue, names: ['work'], limit: 1 });
     await client.query(`UPDATE ${schema}.worker SET lease_until = now() - interval '1 day' WHERE id = $1`, [workerId]);
-    await crash();
-    const rescue = async () =>
-      (await store.rescue({ leaseMs: 60_000, maxCrashes: 3, keepFailedMs: new Map() })).map((task) => task.id);
-    expect(await rescue()).toEqual([]);
-    await base(`since = since - interval '60 seconds'`);
-    // The server may be younger than a lease itself.
+    // Short enough for a server that has just started.
     const { rows } = await client.query<{ up: number }>(
       `SELECT (extract(epoch FROM now() - pg_postmaster_start_time()) * 1000)::float8 AS up`,
     );
-    const rescued = await store.rescue({
-      leaseMs: Math.min(60_000, rows[0].up),
-      maxCrashes: 3,
-      keepFailedMs: new Map(),
-    });
+    const leaseMs = rows[0].up / 2;
+    const rescue = async () =>
+      (await store.rescue({ leaseMs, maxCrashes: 3, keepFailedMs: new Map() })).map((task) => task.id);
+    await crash();
+    expect(await rescue()).toEqual([]);
+    await base(`since = since - ${leaseMs} * interval '1 ms'`);
+    expect(await rescue()).toContain(id);
+    await base(`since = '-infinity'`);
+    await store.close();
+  });
+
+  it('lets a clock that was ahead then keep nobody from being rescued', async () => {
+    const store = await open();
+    const { workerId } = await leaseOf(store, [queue]);
+    await store.enqueue([newTask({ queue })]);
+    const [{ id }] = await store.claim({ workerId, queue, names: ['work'], limit: 1 });
+    await client.query(`UPDATE ${schema}.worker SET lease_until = now() - interval '1 day' WHERE id = $1`, [workerId]);
+    await base(`since = now() + interval '1 year'`);
+    const rescued = await store.rescue({ leaseMs: 0, maxCrashes: 3, keepFailedMs: new Map() });
     expect(rescued.map((task) => task.id)).toContain(id);
     await base(`since = '-infinity'`);
     await store.close();

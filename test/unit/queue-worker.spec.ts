@@ -232,6 +232,30 @@ describe('a queue worker', () => {
       await worker.stop();
     });
 
+    it('and remembers that nobody knows when it has looked for more meanwhile', async () => {
+      const rated = { name: 'rated', queue: 'elsewhere', rateLimit: { max: 1, perMs: hourMs } };
+      const tasks = [definition(() => {}), definition(forever, rated)];
+      const { store, claim, recorder, worker } = await setUp(tasks, { pollIntervalMs: hourMs });
+      vi.spyOn(store, 'isTransient').mockReturnValue(true);
+      const [durable, look] = [deferred(), deferred<LimitedClaim>()];
+      claim.mockImplementation(async (request: ClaimRequest) => {
+        request.early?.(durable.promise);
+        return MemoryTaskStore.prototype.claim.call(store, request);
+      });
+      vi.spyOn(store, 'claimLimited').mockReturnValueOnce(look.promise);
+      vi.spyOn(store, 'settle').mockRejectedValueOnce(new Error('lost reply')).mockResolvedValueOnce(new Map());
+      await store.enqueue(newTasks(1));
+      worker.start();
+      await ticks();
+      durable.reject(new Error('no answer'));
+      await ticks();
+      look.resolve({ tasks: [], nextInMs: null });
+      await vi.advanceTimersByTimeAsync(100);
+      expect(recorder.of('lost')).toHaveLength(1);
+      expect(recorder.of('done')).toEqual([]);
+      await worker.stop();
+    });
+
     it('and tells that they are lost if nobody knows, and no try to write their outcomes finds them', async () => {
       const { recorder, worker, failures, durable, settle } = await startEarly();
       settle.mockRejectedValueOnce(new Error('lost reply')).mockResolvedValueOnce(new Map());
