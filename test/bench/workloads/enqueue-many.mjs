@@ -3,7 +3,7 @@ export default {
   id: 'W2',
   about: 'Enqueue 100,000 in calls of 1,000, one call after the other; no worker runs.',
   adapters: ['backie', 'graphile', 'pgboss', 'bullmq-pg', 'bullmq-redis', 'ceiling'],
-  times: 4,
+  times: 6,
   cases: ({ quick, scale }) => [
     {
       id: 'W2',
