@@ -45,7 +45,8 @@ it('stores 10,000 tasks by ten statements and drains them by few more, with litt
   const enqueued = await costOf(async () => {
     for (let i = 0; i < 10; i++) await tasks.enqueueMany(Empty, payloads);
   });
-  expect(sum(enqueued.sent, ['backie_enqueueBulk', 'backie_enqueueQuietly'])).toBe(10);
+  const bulk = ['backie_enqueueBulk', 'backie_enqueueQuietly'];
+  expect(sum(enqueued.sent, bulk)).toBe(10);
   // Beside them its workers look in vain; nothing is sent for each call. Measured: 388 bytes of WAL a task.
   const beside = [
     'backie_claim',
@@ -55,7 +56,11 @@ it('stores 10,000 tasks by ten statements and drains them by few more, with litt
     'backie_scheduleDue',
     'SELECT',
   ];
-  expect(enqueued.total).toBe(10 + sum(enqueued.sent, beside));
+  // The first looks of its start may come late.
+  const first = ['backie_rescue', 'backie_expire', 'backie_laneSweep'];
+  for (const name of first) expect(enqueued.sent[name] ?? 0).toBeLessThanOrEqual(1);
+  const others = Object.keys(enqueued.sent).filter((name) => ![...bulk, ...beside, ...first].includes(name));
+  expect(others).toEqual([]);
   expect(sum(enqueued.sent, ['backie_notify', 'SELECT'])).toBeLessThanOrEqual(20);
   expect(enqueued.walBytes / 10_000).toBeLessThanOrEqual(427);
 
