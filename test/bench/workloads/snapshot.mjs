@@ -8,6 +8,7 @@ export default {
   id: 'W10',
   about: 'Rate and latency after 100,000 tasks passed while another session holds a snapshot, beside those before.',
   adapters: ['backie', 'graphile-tuned', 'pgboss-tuned', 'ceiling'],
+  times: 3,
   cases: ({ scale }) => [
     {
       id: 'W10',
