@@ -92,8 +92,8 @@ export class AttemptRecorder {
   }
 
   /**
-   * Waits at most `ms` milliseconds for the enqueues and claims that have not been answered, and has the outcomes of their tasks written
-   * at last. None waits from then on.
+   * Waits at most `ms` milliseconds for the enqueues and claims that have not been answered, and has the outcomes of their
+   * tasks written at last. None waits from then on.
    */
   async answered(ms: number): Promise<void> {
     if (this.early.size > 0 && ms > 0) {

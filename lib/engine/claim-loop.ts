@@ -190,7 +190,7 @@ export class ClaimLoop {
         limit,
         startNow: Math.max(0, this.target.free()),
         suspects,
-        ...(early && { early: (durable) => void (answer = this.await(durable)) }),
+        ...(early && { early: (durable) => void (answer = this.awaitDisk(durable)) }),
       });
       claimed = brought.tasks;
       this.wakeAtLimit(brought.nextInMs);
@@ -205,7 +205,7 @@ export class ClaimLoop {
     return this.target.take(claimed, lease, sentAt, answer);
   }
 
-  private await(durable: Promise<void>): WriteAnswer {
+  private awaitDisk(durable: Promise<void>): WriteAnswer {
     const answer = (this.answer = answerOf(durable, { repeated: false }));
     void answer.given.then(() => {
       if (this.answer === answer) this.answer = undefined;

@@ -14,7 +14,7 @@ import type { ClaimedTask, TaskState } from './task.js';
 import type { QueueDefinition, TaskDefinition } from './task-definition.js';
 import { TaskExecutor } from './task-executor.js';
 
-/** How long the end of a drain waits for enqueues whose tasks are here, or are about to be. */
+/** How long the end of a drain waits for enqueues and claims whose tasks are here, or are about to be. */
 const longestAnswerMs = 500;
 
 /** Works one queue: has tasks claimed for its free slots and a few ahead, runs them, hands their settlements on. */

@@ -81,11 +81,6 @@ export class Claimer {
     return [...claimed, ...below].toSorted(inClaimOrder);
   }
 
-  private send(values: (ahead: boolean) => readonly unknown[]): ReturnType<Database['runEarly']> {
-    const { claim, flush } = this.statements;
-    return this.database.runEarly(claim, values, flush, ([row]) => row?.at(-1) != null);
-  }
-
   private async claimFrom(
     floor: Floor | null,
     { workerId, queue, names, limit, startNow = limit, suspects }: ClaimRequest,
@@ -96,7 +91,9 @@ export class Claimer {
     const crashes = suspects?.crashes ?? noCrashes;
     const known = [workerId, queue, names, limit, startNow, ...place, crashes];
     const values = (ahead: boolean) => [...known, ahead && early !== undefined];
-    const { rows, durable } = await this.base.with(() => this.send(values));
+    const { claim, flush } = this.statements;
+    const isAhead = ([row]: readonly TextRow[]) => row?.at(-1) != null;
+    const { rows, durable } = await this.base.with(() => this.database.runEarly(claim, values, flush, isAhead));
     if (durable) early?.(durable);
     // UPDATE … RETURNING knows no order.
     const claimed = rows.map((row) => claimedTask(queue, row)).toSorted(inClaimOrder);

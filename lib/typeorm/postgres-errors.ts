@@ -53,8 +53,7 @@ export function isConflict(error: unknown): boolean {
 
 /** Whether a claim found no number for itself, since the server has crashed. */
 export function isWithoutBase(error: unknown): boolean {
-  const { dataType } = error as { readonly dataType?: unknown };
-  return sqlState(error) === '23502' && dataType === 'claim_number';
+  return sqlState(error) === '23502' && (error as { readonly dataType?: unknown }).dataType === 'claim_number';
 }
 
 /** Who reports, in PostgreSQL's own code, that a standby has no such table. */

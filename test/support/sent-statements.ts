@@ -7,6 +7,7 @@ interface Sent {
   readonly name: string;
   readonly text: string;
   readonly values: readonly unknown[];
+  readonly client: Client;
 }
 
 interface Statement {
@@ -39,7 +40,7 @@ export function sentStatements(except: readonly Client[] = []): SentStatements {
   const original = Client.prototype.query;
   Client.prototype.query = function (this: Client, ...args: unknown[]) {
     if (!except.includes(this)) {
-      all.push(...statementsOf(args));
+      all.push(...statementsOf(args).map((one) => ({ ...one, client: this })));
       const now = waiting.length > 0 ? counts() : {};
       for (const { resolve } of waiting.filter(({ name, count }) => (now[name] ?? 0) >= count)) resolve();
       waiting = waiting.filter(({ name, count }) => (now[name] ?? 0) < count);
@@ -61,13 +62,13 @@ export function sentStatements(except: readonly Client[] = []): SentStatements {
   };
 }
 
-function statementsOf([config, values]: unknown[]): Sent[] {
+function statementsOf([config, values]: unknown[]): Omit<Sent, 'client'>[] {
   const steps = (config as { steps?: readonly { statement: Statement; values: readonly unknown[] }[] }).steps;
   if (steps) return steps.map(({ statement, values: own }) => sent(statement, own));
   const query = typeof config === 'string' ? { text: config } : (config as Partial<Statement>);
   return [sent(query, Array.isArray(values) ? (values as unknown[]) : (query.values ?? []))];
 }
 
-function sent({ name, text = '' }: Partial<Statement>, values: readonly unknown[]): Sent {
+function sent({ name, text = '' }: Partial<Statement>, values: readonly unknown[]): Omit<Sent, 'client'> {
   return { name: name || (/\w+/.exec(text)?.[0] ?? ''), text, values };
 }

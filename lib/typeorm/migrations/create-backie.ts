@@ -23,7 +23,7 @@ import { createDeclareLimits, dropDeclareLimits } from './declare-limits.functio
  * - `unique_window` holds the unique keys that are held for a time, whatever becomes of their tasks.
  * - `paused_lane` holds the concurrency keys that are paused, `lane_lock` the locks of admission; `admit_lanes` is that.
  * - `claim_base` holds the number that claims may not fall below, and forgets it when the server crashes; `claim_epoch`
- *   counts how often that was.
+ *   holds the latest that was given.
  * - `schedule` holds schedules, those that classes declare and those that were made at run time, each with its next tick.
  *
  * In the tables of tasks the columns that have always a value of one size come first, then the others that always have

@@ -7,6 +7,7 @@ import { newTask } from '../../contract/task-store.fixtures.js';
 import { startProxy } from '../../fixtures/proxy.js';
 import { bootApp, next, runTask, whenFinished } from '../../support/app.js';
 import { connected, ownServer } from '../../support/own-server.js';
+import { sentStatements } from '../../support/sent-statements.js';
 import { deferred, taskOf, until } from '../../support/tasks.js';
 
 const schema = 'crashed';
@@ -175,6 +176,20 @@ describe('a claim that is not on the disk yet', () => {
     expect(attempts[0].signal.reason).toBeInstanceOf(LeaseLostError);
     expect(told.toSorted()).toEqual(['done', 'lost', 'started', 'started']);
     expect(await tasks.find(id)).toMatchObject({ state: 'done', claimSeq: second });
+  });
+
+  it('is flushed by the session that has claimed, which outlives no crash', async () => {
+    const sent = sentStatements();
+    const [Work, done] = [taskOf('work', () => {}), deferred()];
+    const { events, schema: own } = await bootApp([Work]);
+    const producer = await bootApp([Work], { schema: own, workers: false });
+    events.done.subscribe(() => done.resolve());
+    await producer.tasks.enqueue('work', {}, { uniqueKey: 'once' });
+    await done.promise;
+    const flushed = sent.all.findIndex(({ name }) => name === 'backie_flush');
+    const claim = sent.all.slice(0, flushed).findLast(({ name }) => name === 'backie_claim');
+    expect(claim!.values.at(-1)).toBe(true);
+    expect(sent.all[flushed]!.client).toBe(claim!.client);
   });
 
   it('has the outcome written when it is there, though its answer was lost', async () => {
