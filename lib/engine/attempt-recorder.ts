@@ -171,7 +171,9 @@ class Ending implements Settling {
   ) {}
 
   get forgotten(): boolean {
-    return this.answer?.stored === false;
+    const { answer } = this;
+    // A claim whose answer is open still at the end of a drain may be forgotten with its outcome.
+    return answer !== undefined && (answer.stored === false || (answer.stored === undefined && !answer.repeated));
   }
 
   written(verdict: Verdict): void {

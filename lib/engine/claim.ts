@@ -16,7 +16,8 @@ export interface ClaimRequest {
    */
   readonly suspects?: { readonly crashes: number; readonly takeOne: boolean };
   /**
-   * Given by a worker that starts what it gets at once, and writes no outcome before the claim is durable. Told, before
+   * Given by a worker that starts what it gets at once, and writes no outcome before the claim is durable, unless it is
+   * stopped and has waited a moment: what it writes then is forgotten with the claim, or not at all. Told, before
    * tasks are returned whose claim may still be forgotten, what resolves when it no longer can be, and rejects when nobody
    * knows. A claim number that was forgotten is not given out again.
    */

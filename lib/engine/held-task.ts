@@ -55,6 +55,11 @@ export function heldTask(
   return { task, lease, startBy: task.expiresInMs == null ? Infinity : claimedAt + task.expiresInMs, since, answer };
 }
 
+/** Whether the store may have forgotten by now that it is held here, and others may start it: a claim failed to reach the disk. */
+export function isForgotten({ answer }: Pick<HeldTask, 'answer'>): boolean {
+  return answer?.stored === false && !answer.repeated;
+}
+
 /** Whether it is held by this claim of it, and not by another. */
 export function isHeldBy({ task }: Pick<HeldTask, 'task'>, { id, claimSeq }: SettledClaim): boolean {
   return task.id === id && task.claimSeq === claimSeq;

@@ -3,7 +3,7 @@ import { claimKey, type SettledClaim } from './claim.js';
 import { ClaimGate } from './claim-gate.js';
 import { ClaimLoop } from './claim-loop.js';
 import { Forecast } from './forecast.js';
-import { type WriteAnswer, heldTask, type HeldTask } from './held-task.js';
+import { type WriteAnswer, heldTask, type HeldTask, isForgotten } from './held-task.js';
 import type { Lease } from './lease.js';
 import { within } from './delay.js';
 import type { Control } from './limits.js';
@@ -182,8 +182,8 @@ export class QueueWorker {
   }
 
   /**
-   * Waits a moment for the enqueues that have a slot here, whose tasks go back, and for those whose tasks have ended, whose
-   * outcomes are written at last.
+   * Waits a moment for the enqueues that have a slot here, whose tasks go back, and for those, and the claims, whose tasks
+   * have ended: their outcomes are written at last.
    */
   async answered(): Promise<void> {
     const until = performance.now() + longestAnswerMs;
@@ -274,7 +274,7 @@ export class QueueWorker {
     let started = 0;
     while (this.free > 0 && !this.context.settler.overloaded && (next = this.prefetch.at(started))) {
       started++;
-      if (this.gate.starts(next.task.name)) this.executor.run(next);
+      if (this.gate.starts(next.task.name) && !isForgotten(next)) this.executor.run(next);
       else this.recorder.release(next);
     }
     if (started === 0) return;
@@ -306,7 +306,10 @@ export class QueueWorker {
     if (this.prefetch.size > 0 && !this.claims.stopping) this.fill();
   }
 
-  /** Tries to give back what came when its lease had just ended, before somebody takes its worker for dead. */
+  /**
+   * Tries to give back what came when its lease had just ended, before somebody takes its worker for dead. Waits for no
+   * disk: the release comes after the claim in the server's log, so that a crash forgets both, or the release, or none.
+   */
   private abandon(tasks: readonly ClaimedTask[], { workerId }: Lease): void {
     if (tasks.length === 0) return;
     const back = tasks.map(({ id, queue, claimSeq }) => ({ kind: 'release', id, queue, claimSeq }) as const);

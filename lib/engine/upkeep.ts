@@ -1,7 +1,7 @@
 import type { TaskRef } from './task-event.js';
 
 export interface RescueRequest {
-  /** Wait this long after the server's own start: a worker may be alive that could not renew while it was down. */
+  /** Wait this long after the server's start or crash: a worker may be alive that could not renew while it was down. */
   readonly leaseMs: number;
   /** A task that was held by this many workers when they died fails as quarantined. */
   readonly maxCrashes: number;

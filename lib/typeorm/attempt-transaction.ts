@@ -4,7 +4,8 @@ import type { ClaimedTask, TaskState } from '../engine/task.js';
 import type { Settlement } from '../engine/task-store.js';
 import type { TaskTransaction, TransactionRequest } from '../engine/task-transaction.js';
 import { TransactionEndedError, TransactionFailedError } from '../errors/transaction.errors.js';
-import { clientTimeoutMs, queryByDriver, type Run } from './database.js';
+import type { Run } from './database.js';
+import { clientTimeoutMs, queryByDriver } from './driver-query.js';
 import { isAborted, isConflict, isServerError } from './postgres-errors.js';
 import { depthOf } from './transaction-watch.js';
 

@@ -1,4 +1,4 @@
-import { claimBase, mayHave, millis, nextClaim, sameKey } from './fragments.sql.js';
+import { claimBase, mayHave, millis, nextClaim, ofThisRun, sameKey } from './fragments.sql.js';
 import { quoteSchema } from './identifiers.js';
 
 /** What takes due tasks for a worker, and looks when the next ones are due. */
@@ -117,22 +117,26 @@ export function claimSql(schema: string) {
     /**
      * Gives claims a base above every number that any of them can have had before the server crashed: an epoch has room for
      * sixteen million claims of a task. It is named by the time, in steps of eight seconds, since a standby that takes over
-     * may not have heard of the latest one; and never by one that it has heard of, whatever the clock says. That is on the
-     * disk before anybody sees it. For a lease nobody is taken for dead, see `rescue`.
+     * may not have heard of the latest one; and never by one that it has heard of, whatever the clock says. A clock beyond
+     * the year 2160 says nothing: with its epoch numbers would pass 2^53. That is on the disk before anybody sees it. For a
+     * lease nobody is taken for dead, see `rescue`.
      *
      * Of several processes that begin at once one counts: the others, which wait for it, find that the number they saw has
      * changed.
      */
     beginEpoch: `
-      WITH counted AS (
-        UPDATE ${s}."claim_epoch"
-        SET "number" = greatest("number" + 1, extract(epoch FROM clock_timestamp() - timestamptz '2025-01-01Z') / 8)
-        WHERE NOT EXISTS (SELECT FROM ${s}."claim_base")
-          AND "number" = (SELECT e."number" FROM ${s}."claim_epoch" e)
-        RETURNING "number"
+      WITH clock AS (
+        SELECT extract(epoch FROM clock_timestamp() - timestamptz '2025-01-01Z') / 8 AS "number"
+      ), counted AS (
+        INSERT INTO ${s}."claim_epoch" AS e ("number")
+        SELECT greatest(1, CASE WHEN c."number" < (1 << 29) - (1 << 20) THEN c."number" END) FROM clock c
+        WHERE NOT EXISTS (SELECT FROM ${s}."claim_base" b WHERE ${ofThisRun('b')})
+        ON CONFLICT ("one") DO UPDATE SET "number" = greatest(e."number" + 1, EXCLUDED."number")
+        WHERE e."number" = (SELECT seen."number" FROM ${s}."claim_epoch" seen)
+        RETURNING e."number"
       )
-      INSERT INTO ${s}."claim_base" ("base") SELECT "number"::bigint << 24 FROM counted
-      ON CONFLICT DO NOTHING
+      INSERT INTO ${s}."claim_base" AS b ("base") SELECT "number"::bigint << 24 FROM counted
+      ON CONFLICT ("one") DO UPDATE SET "base" = EXCLUDED."base", "since" = EXCLUDED."since", "server" = EXCLUDED."server"
       RETURNING (SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off')`,
 
     /** $1 queue. By task_ready, one look for each priority that is in use. */

@@ -1,10 +1,13 @@
 import { setImmediate } from 'node:timers/promises';
-import type { Connection, Pool, PoolClient, QueryArrayConfig } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { DataSource } from 'typeorm';
 import { InvalidOptionsError } from '../errors/configuration.errors.js';
 import { StoreClosedError } from '../errors/store.errors.js';
 import type { PostgresOptions } from './connection-options.js';
+import { clientTimeoutMs, connectionOf, queryByDriver, speaksProtocol } from './driver-query.js';
 import { isConflict, isLostStatement, isReadOnly, isServerError } from './postgres-errors.js';
+import { setUpSession } from './session-settings.js';
+import { Sessions } from './sessions.js';
 import { knows, type Step, TextQuery, type TextRow } from './text-query.js';
 
 /** A statement and the name under which its plan is kept. */
@@ -16,31 +19,8 @@ export interface Statement {
 /** Runs statements: on the engine's own connections, or in a caller's transaction. */
 export type Run = (statement: Statement, values: readonly unknown[]) => Promise<readonly TextRow[]>;
 
-/** A statement that takes longer is stuck, not busy; the client waits a little longer than the server does. */
-const statementTimeoutMs = 30_000;
-export const clientTimeoutMs = 35_000;
 const conflictTries = 5;
 const closeTimeoutMs = 1_500;
-const mostWarm = 2;
-const warmForMs = 1_000;
-
-/**
- * How each of the engine's sessions is set. The plans of its few statements must not depend on statistics, which are
- * always wrong for a queue: empty in one minute, a million rows in the next.
- */
-const sessionSettings: Readonly<Record<string, string>> = {
-  default_transaction_isolation: 'read committed',
-  statement_timeout: String(statementTimeoutMs),
-  idle_in_transaction_session_timeout: '60000',
-  plan_cache_mode: 'force_generic_plan',
-  enable_seqscan: 'off',
-  enable_bitmapscan: 'off',
-  enable_hashjoin: 'off',
-  enable_mergejoin: 'off',
-  // A small table that can only be read as a whole looks expensive then: worth a compiler and two more processes.
-  jit: 'off',
-  max_parallel_workers_per_gather: '0',
-};
 
 const begin: Statement = { name: 'backie_begin', text: 'BEGIN' };
 const commit: Statement = { name: 'backie_commit', text: 'COMMIT' };
@@ -53,18 +33,12 @@ const rollback: Statement = { name: '', text: 'ROLLBACK' };
 export class Database {
   readonly dataSource: DataSource;
   private readonly prepared = new WeakSet<PoolClient>();
-  /**
-   * Kept out of the pool between statements that follow each other closely: to give one back and fetch it again costs as
-   * much as a statement. After a moment they are the pool's again, and its rules for idle ones hold.
-   */
-  private readonly warm: { readonly client: PoolClient; readonly since: number }[] = [];
-  /** Those that have reported an error. */
-  private readonly broken = new WeakSet<PoolClient>();
+  private opened: Sessions | undefined;
   /** Behind a transaction pooler named statements and settings would be another session's. */
   private pooled = false;
   private named = true;
-  private closing = false;
-  private cooling: NodeJS.Timeout | undefined;
+  /** Nothing would tell that a crash has forgotten something. */
+  private keepsUnlogged = false;
 
   constructor(readonly options: PostgresOptions) {
     this.dataSource = dataSourceOf(options);
@@ -72,20 +46,13 @@ export class Database {
 
   async open(): Promise<void> {
     await this.dataSource.initialize();
-    // A connection that breaks fails its statement, or is replaced at its next use; without a listener it would end the
-    // process. The pool listens to idle ones only, and one may break in the very moment in which it is made.
-    this.pool.on('error', () => {});
-    this.closing = false;
-    this.pool.on('connect', (client) => client.on('error', () => this.drop(client)));
+    this.opened = new Sessions(this.pool);
   }
 
   /** Waits a moment for what is under way; what does not answer then is left to its timeout. */
   async close(): Promise<void> {
     if (!this.dataSource.isInitialized) return;
-    this.closing = true;
-    clearTimeout(this.cooling);
-    this.cooling = undefined;
-    for (const { client } of this.warm.splice(0)) client.release();
+    this.sessions.close();
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, closeTimeoutMs);
@@ -103,6 +70,11 @@ export class Database {
   get pool(): Pool {
     if (!this.dataSource.isInitialized) throw new StoreClosedError();
     return (this.dataSource.driver as unknown as { master: Pool }).master;
+  }
+
+  private get sessions(): Sessions {
+    if (!this.dataSource.isInitialized || !this.opened) throw new StoreClosedError();
+    return this.opened;
   }
 
   /** Runs one statement in a transaction of its own; tries again when it lost against another transaction. */
@@ -181,7 +153,7 @@ export class Database {
       let rows: readonly TextRow[] | undefined;
       const durable = this.withConnection(async (run) => {
         if (rows) throw sessionGone();
-        rows = await run(statement, values(!this.pooled));
+        rows = await run(statement, values(!this.pooled && !this.keepsUnlogged));
         if (!isAhead(rows)) return resolve({ rows });
         resolve({ rows, durable });
         await setImmediate();
@@ -227,13 +199,14 @@ export class Database {
     work: (run: Run, lost: () => void, client: PoolClient) => Promise<Result>,
   ): Promise<Result> {
     for (let tries = 1; ; tries++) {
-      const client = this.warm.pop()?.client ?? (await this.pool.connect());
+      const { sessions } = this;
+      const client = await sessions.take();
       let broken = false;
       try {
         if (!this.prepared.has(client)) await this.prepare(client);
         return await work(
           (statement, values) => this.query(client, statement, values),
-          () => this.broken.add(client),
+          () => sessions.condemn(client),
           client,
         );
       } catch (error) {
@@ -248,33 +221,9 @@ export class Database {
         if (isConflict(error) && tries < conflictTries) continue;
         throw error;
       } finally {
-        this.giveBack(client, broken);
+        sessions.giveBack(client, broken);
       }
     }
-  }
-
-  private giveBack(client: PoolClient, broken: boolean): void {
-    const gone = broken || this.broken.has(client);
-    const wanted = this.closing || this.pool.waitingCount > 0;
-    if (gone || wanted || this.warm.length >= mostWarm) return client.release(gone);
-    this.warm.push({ client, since: performance.now() });
-    this.cooling ??= setTimeout(() => this.cool(), warmForMs).unref();
-  }
-
-  /** Gives those back to the pool that nobody has used for a moment: the first ones, since the last one is used first. */
-  private cool(): void {
-    const before = performance.now() - warmForMs;
-    while (this.warm[0] && this.warm[0].since <= before) this.warm.shift()?.client.release();
-    this.cooling = this.warm.length > 0 ? setTimeout(() => this.cool(), warmForMs).unref() : undefined;
-  }
-
-  /** A connection that breaks while nobody uses it is replaced by the next one. */
-  private drop(client: PoolClient): void {
-    this.broken.add(client);
-    const place = this.warm.findIndex((one) => one.client === client);
-    if (place < 0) return;
-    this.warm.splice(place, 1);
-    client.release(true);
   }
 
   private query(client: PoolClient, statement: Statement, values: readonly unknown[]): Promise<readonly TextRow[]> {
@@ -294,25 +243,13 @@ export class Database {
     });
   }
 
-  /**
-   * Sets up a new session, unless it is a transaction pooler's: there the server's own process id differs from the one
-   * that the pooler gave us, and a setting would stay behind in a session that others use next.
-   */
   private async prepare(client: PoolClient): Promise<void> {
-    // The first one was made before the pool had its listeners.
-    client.on('error', () => this.drop(client));
-    const values = Object.entries(sessionSettings).flat();
-    const pairs = Object.keys(sessionSettings).map((_, i) => `($${2 * i + 2}, $${2 * i + 3})`);
-    const { processID } = client as unknown as { processID: number };
-    const result = await client.query(
-      `SELECT set_config(s.name, s.setting, false) FROM (VALUES ${pairs.join(', ')}) s(name, setting)
-       WHERE pg_backend_pid() = $1::int`,
-      [processID, ...values],
-    );
-    if (result.rows.length === 0) {
+    const { pooled, keepsUnlogged } = await setUpSession(client);
+    if (pooled) {
       this.pooled = true;
       this.named = false;
     }
+    this.keepsUnlogged = keepsUnlogged;
     this.prepared.add(client);
   }
 }
@@ -329,36 +266,7 @@ function dataSourceOf(options: PostgresOptions): DataSource {
   }
 }
 
-/** The driver's client in JavaScript; pg-native has none of the protocol that a query of our own needs. */
-function speaksProtocol(client: PoolClient): boolean {
-  return (connectionOf(client) as { parsedStatements?: unknown } | undefined)?.parsedStatements !== undefined;
-}
-
-function connectionOf(client: PoolClient): Connection {
-  return (client as unknown as { connection: Connection }).connection;
-}
-
 /** A pooler that shows itself only now has given the session of what is to be flushed to others. */
 function sessionGone(): Error {
   return Object.assign(new Error('The session that was to be flushed is gone.'), { code: 'ECONNRESET' });
-}
-
-/** Values come as text: what an application sets in pg's global type parsers must not reach the engine. */
-const asText = { getTypeParser: () => (value: string) => value };
-
-export async function queryByDriver(
-  client: PoolClient,
-  { name, text }: Statement,
-  values: readonly unknown[],
-): Promise<readonly TextRow[]> {
-  const config: QueryArrayConfig<unknown[]> & { query_timeout: number } = {
-    ...(name !== '' && { name }),
-    text,
-    values: [...values],
-    rowMode: 'array',
-    types: asText,
-    query_timeout: clientTimeoutMs,
-  };
-  const result = await client.query<(string | null)[], unknown[]>(config);
-  return result.rows;
 }

@@ -20,15 +20,19 @@ export const mayHave = (s: string, workerId: string, queueName: string) => `
             AND NOT EXISTS (SELECT FROM ${s}."queue" q
               WHERE q."name" = ${queueName} AND (q."paused_at" IS NOT NULL OR q."limited"))`;
 
+/** Which `claim_base` counts: the one that this run of the server has set, whatever a copy or a store may have kept. */
+export const ofThisRun = (b: string) => `${b}."one" AND ${b}."server" = pg_postmaster_start_time()`;
+
 /**
- * The number that no next claim of any task may be below; an error when the server has crashed since it was set.
+ * The number that no next claim of any task may be below; an error when the server has started or crashed since it was set.
  *
  * A claim may be acted on before it is on the disk. One that a crash forgets has given its number away all the same, and
  * nothing tells which: so after a crash all numbers go on far above, see `beginEpoch`.
  *
  * @param s The quoted schema.
  */
-export const claimBase = (s: string) => `(SELECT b."base" FROM ${s}."claim_base" b WHERE b."one")::${s}."claim_number"`;
+export const claimBase = (s: string) =>
+  `(SELECT b."base" FROM ${s}."claim_base" b WHERE ${ofThisRun('b')})::${s}."claim_number"`;
 
 /** The number of a task's next claim. */
 export const nextClaim = (base: string, claimSeq: string) => `greatest(${claimSeq} + 1, ${base})`;

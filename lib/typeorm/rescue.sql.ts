@@ -25,7 +25,7 @@ export function rescueSql(schema: string) {
      * worker was being buried. Skips what another rescuer holds. By task_running.
      *
      * Nobody is taken for dead for one lease after the server's start, or after it was found to have crashed: by a time that
-     * has come, since its clock may have been wrong then.
+     * has come, since its clock may have been wrong then. Which is not now(): the crash may have been found since.
      *
      * What was only claimed ahead did, as a rule, not kill the worker: it goes back with no crash to its name. But it may
      * have started since, so the mark stays, and its next claim counts however it is made.
@@ -33,7 +33,7 @@ export function rescueSql(schema: string) {
     rescue: `
       WITH ripe AS (
         SELECT greatest(pg_postmaster_start_time(), CASE WHEN ${claimBase(s)} >= 0 THEN
-            (SELECT b."since" FROM ${s}."claim_base" b WHERE b."one" AND b."since" <= now()) END)
+            (SELECT b."since" FROM ${s}."claim_base" b WHERE b."one" AND b."since" <= clock_timestamp()) END)
           + $1::float8 * interval '1 millisecond' < now() AS "yes"
       ), dead AS (
         DELETE FROM ${worker} w

@@ -182,6 +182,7 @@ export class TypeOrmTaskStore extends TaskStore {
   }
 
   async claim(request: ClaimRequest): Promise<ClaimedTask[]> {
+    if (!this.opened) throw new StoreClosedError();
     return this.claimer.claim(request);
   }
 

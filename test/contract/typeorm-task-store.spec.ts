@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { describeTaskStore } from './task-store.contract.js';
+import { statementTexts } from '../../dist/typeorm/statements.js';
 import { startProxy } from '../fixtures/proxy.js';
 import { openDataSource } from '../support/app.js';
 import { connected } from '../support/own-server.js';
@@ -19,8 +20,8 @@ afterAll(async () => {
   await client.end();
 });
 
-async function open(): Promise<TypeOrmTaskStore> {
-  const store = new TypeOrmTaskStore({ connection: url, schema });
+async function open(connection = url): Promise<TypeOrmTaskStore> {
+  const store = new TypeOrmTaskStore({ connection, schema });
   await store.open();
   return store;
 }
@@ -135,6 +136,20 @@ describe('a server that has crashed, which leaves no number to count claims from
   const queue = 'crashed';
   const base = (set: string) => client.query(`UPDATE ${schema}.claim_base SET ${set}`);
   const crash = () => client.query(`DELETE FROM ${schema}.claim_base`);
+  const epoch = async () => {
+    const { rows } = await client.query<{ number: number }>(`SELECT number FROM ${schema}.claim_epoch`);
+    return rows[0]?.number ?? 0;
+  };
+  const claimOne = async () => {
+    const store = await open();
+    const { workerId } = await leaseOf(store, [queue]);
+    await store.enqueue([newTask({ queue })]);
+    const [task] = await store.claim({ workerId, queue, names: ['work'], limit: 1 });
+    await store.settle(workerId, [finish(task)]);
+    await base(`since = '-infinity'`);
+    await store.close();
+    return task.claimSeq;
+  };
 
   it.each<[string, (store: TypeOrmTaskStore, request: ClaimRequest) => Promise<readonly ClaimedTask[]>]>([
     ['a claim', (store, request) => store.claim(request)],
@@ -145,12 +160,12 @@ describe('a server that has crashed, which leaves no number to count claims from
     const { workerId } = await leaseOf(store, [queue]);
     const [{ id }] = await store.enqueue([newTask({ queue })]);
     await client.query(`UPDATE ${schema}.task SET crashes = 1 WHERE id = $1`, [id]);
-    const before = await client.query<{ number: number }>(`SELECT number FROM ${schema}.claim_epoch`);
+    const before = await epoch();
     await crash();
     const [task] = await claim(store, { workerId, queue, names: ['work'], limit: 1 });
-    const after = await client.query<{ number: number }>(`SELECT number FROM ${schema}.claim_epoch`);
-    expect(after.rows[0].number).toBeGreaterThan(before.rows[0].number);
-    expect(task).toMatchObject({ id, claimSeq: after.rows[0].number * 2 ** 24 });
+    const after = await epoch();
+    expect(after).toBeGreaterThan(before);
+    expect(task).toMatchObject({ id, claimSeq: after * 2 ** 24 });
     await store.settle(workerId, [release(task)]);
     const [again] = await claim(store, { workerId, queue, names: ['work'], limit: 1 });
     expect(again.claimSeq).toBe(task.claimSeq + 1);
@@ -159,8 +174,37 @@ describe('a server that has crashed, which leaves no number to count claims from
     await store.close();
   });
 
+  it('has claims begin anew too when it has kept the number over its start, as a copy does and some servers do', async () => {
+    await claimOne();
+    const before = await epoch();
+    await base(`server = server - interval '1 day'`);
+    const claimSeq = await claimOne();
+    expect(await epoch()).toBeGreaterThan(before);
+    expect(claimSeq).toBe((await epoch()) * 2 ** 24);
+    expect(await claimOne()).toBe(claimSeq);
+  });
+
+  it('has claims begin anew in a schema whose tables were all emptied', async () => {
+    await crash();
+    await client.query(`DELETE FROM ${schema}.claim_epoch`);
+    expect(await claimOne()).toBe((await epoch()) * 2 ** 24);
+  });
+
+  it('has numbers stay below 2^53 under a clock that is far ahead', async () => {
+    const { beginEpoch } = statementTexts(schema);
+    const ahead = beginEpoch.replace('clock_timestamp()', `timestamptz '2200-01-01Z'`);
+    expect(ahead).not.toBe(beginEpoch);
+    await claimOne();
+    const before = await epoch();
+    await crash();
+    await client.query(ahead);
+    expect(await epoch()).toBe(before + 1);
+  });
+
   it('has all that begin anew agree, and goes on when the clock was set back', async () => {
     const stores = await Promise.all([open(), open(), open(), open()]);
+    await crash();
+    await claimOne();
     const set = await client.query<{ number: number }>(
       `UPDATE ${schema}.claim_epoch SET number = number + 1000000 RETURNING number`,
     );
@@ -184,8 +228,7 @@ describe('a server that has crashed, which leaves no number to count claims from
     await holder.query('COMMIT');
     const next = set.rows[0].number + 1;
     expect(await Promise.all(claims)).toEqual(stores.map(() => next * 2 ** 24));
-    const { rows } = await client.query(`SELECT number FROM ${schema}.claim_epoch`);
-    expect(rows).toEqual([{ number: next }]);
+    expect(await epoch()).toBe(next);
     await base(`since = '-infinity'`);
     await Promise.all(stores.map((store) => store.close()));
   });
@@ -212,6 +255,32 @@ describe('a server that has crashed, which leaves no number to count claims from
     await store.close();
   });
 
+  it('takes nobody for dead either when that was found while the question was under way', async () => {
+    const store = await open();
+    const { workerId } = await leaseOf(store, [queue]);
+    await store.enqueue([newTask({ queue })]);
+    const [{ id }] = await store.claim({ workerId, queue, names: ['work'], limit: 1 });
+    await client.query(`UPDATE ${schema}.worker SET lease_until = now() - interval '1 day' WHERE id = $1`, [workerId]);
+    const rescue = async (leaseMs: number) =>
+      (await store.rescue({ leaseMs, maxCrashes: 3, keepFailedMs: new Map() })).map((task) => task.id);
+    const holder = await connected(url);
+    await holder.query('BEGIN');
+    await holder.query(`LOCK TABLE ${schema}.claim_base`);
+    const rescued = rescue(100);
+    for (let waiting = 0; waiting === 0;) {
+      const { rowCount } = await client.query(
+        `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%${schema}%claim_base%'`,
+      );
+      waiting = rowCount ?? 0;
+    }
+    await holder.query(`UPDATE ${schema}.claim_base SET since = clock_timestamp()`);
+    await holder.query('COMMIT');
+    expect(await rescued).toEqual([]);
+    await base(`since = '-infinity'`);
+    expect(await rescue(0)).toContain(id);
+    await store.close();
+  });
+
   it('lets a clock that was ahead then keep nobody from being rescued', async () => {
     const store = await open();
     const { workerId } = await leaseOf(store, [queue]);
@@ -227,13 +296,13 @@ describe('a server that has crashed, which leaves no number to count claims from
 });
 
 describe('a claim of whoever starts early', () => {
-  async function claimedEarly(queue: string, tasks: readonly NewTask[], limit = 10) {
-    const store = await open();
+  async function claimedEarly(queue: string, tasks: readonly NewTask[], connection = url) {
+    const store = await open(connection);
     const { workerId } = await leaseOf(store, [queue]);
     await store.enqueue(tasks);
     const early = vi.fn<(durable: Promise<void>) => void>();
     const names = ['work', 'keyed'];
-    const claimed = await store.claim({ workerId, queue, names, limit, early });
+    const claimed = await store.claim({ workerId, queue, names, limit: 10, early });
     return { store, claimed, told: early.mock.calls };
   }
 
@@ -242,6 +311,16 @@ describe('a claim of whoever starts early', () => {
     expect(claimed).toHaveLength(1);
     expect(told).toHaveLength(1);
     expect(await told[0]![0]).toBeUndefined();
+    await store.close();
+  });
+
+  it('has waited for the disk on an Amazon Aurora, whose unlogged tables outlive a crash', async () => {
+    await client.query(`CREATE SCHEMA ${schema}_aurora`);
+    await client.query(`CREATE FUNCTION ${schema}_aurora.aurora_version() RETURNS text LANGUAGE sql RETURN '16.4.1'`);
+    const connection = `${url}?options=-csearch_path%3D${schema}_aurora`;
+    const { store, claimed, told } = await claimedEarly('early', [newTask({ queue: 'early' })], connection);
+    expect(claimed).toHaveLength(1);
+    expect(told).toEqual([]);
     await store.close();
   });
 

@@ -232,7 +232,31 @@ describe('a queue worker', () => {
       await worker.stop();
     });
 
-    it('and remembers that nobody knows when it has looked for more meanwhile', async () => {
+    it('and gives back, once nobody knows, what waits for a slot', async () => {
+      const ends = deferred();
+      const { store, claim, recorder, worker } = await setUp([definition(() => ends.promise)], { concurrency: 1 });
+      const durable = deferred();
+      // More than was asked for: what is claimed ahead.
+      claim.mockImplementationOnce(async (request: ClaimRequest) => {
+        request.early?.(durable.promise);
+        return MemoryTaskStore.prototype.claim.call(store, { ...request, limit: 3 });
+      });
+      claim.mockResolvedValue([]);
+      const settle = vi.spyOn(store, 'settle');
+      await store.enqueue(newTasks(3));
+      worker.start();
+      await ticks();
+      durable.reject(new Error('no answer'));
+      await ticks();
+      ends.resolve();
+      await ticks();
+      expect(recorder.of('started')).toHaveLength(1);
+      const kinds = settle.mock.calls.flatMap(([, settlements]) => settlements.map(({ kind }) => kind));
+      expect(kinds.toSorted()).toEqual(['finish', 'release', 'release']);
+      await worker.stop();
+    });
+
+    it('and does not start it when nobody knows any more after it has looked for more meanwhile', async () => {
       const rated = { name: 'rated', queue: 'elsewhere', rateLimit: { max: 1, perMs: hourMs } };
       const tasks = [definition(() => {}), definition(forever, rated)];
       const { store, claim, recorder, worker } = await setUp(tasks, { pollIntervalMs: hourMs });
@@ -243,16 +267,17 @@ describe('a queue worker', () => {
         return MemoryTaskStore.prototype.claim.call(store, request);
       });
       vi.spyOn(store, 'claimLimited').mockReturnValueOnce(look.promise);
-      vi.spyOn(store, 'settle').mockRejectedValueOnce(new Error('lost reply')).mockResolvedValueOnce(new Map());
+      const settle = vi.spyOn(store, 'settle');
       await store.enqueue(newTasks(1));
       worker.start();
       await ticks();
       durable.reject(new Error('no answer'));
       await ticks();
+      claim.mockResolvedValue([]);
       look.resolve({ tasks: [], nextInMs: null });
-      await vi.advanceTimersByTimeAsync(100);
-      expect(recorder.of('lost')).toHaveLength(1);
-      expect(recorder.of('done')).toEqual([]);
+      await ticks();
+      expect(recorder.of('started')).toEqual([]);
+      expect(settle.mock.calls).toMatchObject([[expect.any(String), [{ kind: 'release' }]]]);
       await worker.stop();
     });
 

@@ -229,13 +229,13 @@ export function createBackie(schema: string): new () => MigrationInterface {
           CONSTRAINT "claim_epoch_pkey" PRIMARY KEY ("one"),
           CONSTRAINT "claim_epoch_one" CHECK ("one")
         )`);
-      await runner.query(`INSERT INTO ${s}."claim_epoch" ("number") VALUES (0)`);
       await runner.query(`CREATE DOMAIN ${s}."claim_number" AS bigint NOT NULL`);
       // Whatever is in an unlogged table is gone after a crash, and on a standby that takes over.
       await runner.query(`
         CREATE UNLOGGED TABLE ${s}."claim_base" (
           "base" bigint NOT NULL,
           "since" timestamptz NOT NULL DEFAULT clock_timestamp(),
+          "server" timestamptz NOT NULL DEFAULT pg_postmaster_start_time(),
           "one" boolean NOT NULL DEFAULT true,
           CONSTRAINT "claim_base_pkey" PRIMARY KEY ("one"),
           CONSTRAINT "claim_base_one" CHECK ("one")

@@ -180,8 +180,11 @@ describe('a claim that is not on the disk yet', () => {
 
   it('is flushed by the session that has claimed, which outlives no crash', async () => {
     const sent = sentStatements();
-    const [Work, done] = [taskOf('work', () => {}), deferred()];
-    const { events, schema: own } = await bootApp([Work]);
+    const done = deferred();
+    let looked: Promise<unknown> | undefined;
+    // Takes the connection that has claimed, if that is free.
+    const Work = taskOf('work', () => void (looked = tasks.counts()));
+    const { tasks, events, schema: own } = await bootApp([Work]);
     const producer = await bootApp([Work], { schema: own, workers: false });
     events.done.subscribe(() => done.resolve());
     await producer.tasks.enqueue('work', {}, { uniqueKey: 'once' });
@@ -190,6 +193,7 @@ describe('a claim that is not on the disk yet', () => {
     const claim = sent.all.slice(0, flushed).findLast(({ name }) => name === 'backie_claim');
     expect(claim!.values.at(-1)).toBe(true);
     expect(sent.all[flushed]!.client).toBe(claim!.client);
+    await looked;
   });
 
   it('has the outcome written when it is there, though its answer was lost', async () => {
