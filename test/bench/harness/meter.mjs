@@ -2,6 +2,9 @@ import { availableParallelism } from 'node:os';
 import { cpuMsOf, machineBusyMs } from './processes.mjs';
 import { now } from './ledger.mjs';
 
+/** A measurement is disturbed when others used more than this part of the machine. */
+export const disturbing = 0.1;
+
 /**
  * @typedef {object} Cost
  * @property {number} tasks

@@ -1,10 +1,9 @@
 import { variants } from '../adapters/index.mjs';
 import { chosen } from './bench.mjs';
+import { disturbing } from './meter.mjs';
 import { judge } from './targets.mjs';
 import { workloads } from '../workloads/index.mjs';
 
-/** From here on a cell says that it was disturbed. */
-const disturbing = 0.1;
 const footnote = `\\* others used more than ${disturbing * 100} % of the machine meanwhile.`;
 
 /**
