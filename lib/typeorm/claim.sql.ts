@@ -115,11 +115,11 @@ export function claimSql(schema: string) {
         AND t."worker_id" IS NOT DISTINCT FROM $1::uuid AND t."claim_seq" = i."claim_seq"`,
 
     /**
-     * Gives claims a base above every number that any of them can have had before the server crashed: an epoch has room for
-     * sixteen million claims of a task. It is named by the time, in steps of eight seconds, since a standby that takes over
-     * may not have heard of the latest one; and never by one that it has heard of, whatever the clock says. A clock beyond
-     * the year 2160 says nothing: with its epoch numbers would pass 2^53. That is on the disk before anybody sees it. For a
-     * lease nobody is taken for dead, see `rescue`.
+     * Gives claims a base above every number that any of them can have had in an earlier run of the server, which a crash
+     * ends too: an epoch has room for sixteen million claims of a task. It is named by the time, in steps of eight seconds,
+     * since a standby that takes over may not have heard of the latest one; and never by one that it has heard of, whatever
+     * the clock says. A clock beyond the year 2160 says nothing: with its epoch numbers would pass 2^53. That is on the disk
+     * before anybody sees it. For a lease nobody is taken for dead, see `rescue`.
      *
      * Of several processes that begin at once one counts: the others, which wait for it, find that the number they saw has
      * changed.
@@ -134,9 +134,11 @@ export function claimSql(schema: string) {
         ON CONFLICT ("one") DO UPDATE SET "number" = greatest(e."number" + 1, EXCLUDED."number")
         WHERE e."number" = (SELECT seen."number" FROM ${s}."claim_epoch" seen)
         RETURNING e."number"
+      ), ancient AS (
+        DELETE FROM ${s}."claim_base" b
+        WHERE b."server" < clock_timestamp() - interval '1 year' AND EXISTS (SELECT FROM counted)
       )
-      INSERT INTO ${s}."claim_base" AS b ("base") SELECT "number"::bigint << 24 FROM counted
-      ON CONFLICT ("one") DO UPDATE SET "base" = EXCLUDED."base", "since" = EXCLUDED."since", "server" = EXCLUDED."server"
+      INSERT INTO ${s}."claim_base" ("base") SELECT "number"::bigint << 24 FROM counted
       RETURNING (SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off')`,
 
     /** $1 queue. By task_ready, one look for each priority that is in use. */

@@ -45,6 +45,7 @@ export class Database {
   }
 
   async open(): Promise<void> {
+    this.opened = undefined;
     await this.dataSource.initialize();
     this.opened = new Sessions(this.pool);
   }
@@ -52,7 +53,7 @@ export class Database {
   /** Waits a moment for what is under way; what does not answer then is left to its timeout. */
   async close(): Promise<void> {
     if (!this.dataSource.isInitialized) return;
-    this.sessions.close();
+    this.opened?.close();
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, closeTimeoutMs);

@@ -21,7 +21,7 @@ export const mayHave = (s: string, workerId: string, queueName: string) => `
               WHERE q."name" = ${queueName} AND (q."paused_at" IS NOT NULL OR q."limited"))`;
 
 /** Which `claim_base` counts: the one that this run of the server has set, whatever a copy or a store may have kept. */
-export const ofThisRun = (b: string) => `${b}."one" AND ${b}."server" = pg_postmaster_start_time()`;
+export const ofThisRun = (b: string) => `${b}."server" = pg_postmaster_start_time()`;
 
 /**
  * The number that no next claim of any task may be below; an error when the server has started or crashed since it was set.

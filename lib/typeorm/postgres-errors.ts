@@ -51,7 +51,7 @@ export function isConflict(error: unknown): boolean {
   return state === '40001' || state === '40P01' || (state === '23514' && routineOf(error) === misrouted);
 }
 
-/** Whether a claim found no number for itself, since the server has crashed. */
+/** Whether a claim found no number for itself, since the server has started or crashed. */
 export function isWithoutBase(error: unknown): boolean {
   return sqlState(error) === '23502' && (error as { readonly dataType?: unknown }).dataType === 'claim_number';
 }

@@ -1,6 +1,6 @@
 import { withAttempt } from './attempts.sql.js';
 import { keepEnded } from './finished-tasks.sql.js';
-import { claimBase, sameKey } from './fragments.sql.js';
+import { claimBase, ofThisRun, sameKey } from './fragments.sql.js';
 import { hear, wake } from './hints.sql.js';
 import { channelOf, quoteSchema } from './identifiers.js';
 import { backForLater } from './lane-order.js';
@@ -24,8 +24,8 @@ export function rescueSql(schema: string) {
      * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
      * worker was being buried. Skips what another rescuer holds. By task_running.
      *
-     * Nobody is taken for dead for one lease after the server's start, or after it was found to have crashed: by a time that
-     * has come, since its clock may have been wrong then. Which is not now(): the crash may have been found since.
+     * Nobody is taken for dead for one lease after the server was found to have started or crashed: by a time that has come,
+     * since its clock may have been wrong then. Which is not now(): that may have been found since.
      *
      * What was only claimed ahead did, as a rule, not kill the worker: it goes back with no crash to its name. But it may
      * have started since, so the mark stays, and its next claim counts however it is made.
@@ -33,7 +33,7 @@ export function rescueSql(schema: string) {
     rescue: `
       WITH ripe AS (
         SELECT greatest(pg_postmaster_start_time(), CASE WHEN ${claimBase(s)} >= 0 THEN
-            (SELECT b."since" FROM ${s}."claim_base" b WHERE b."one" AND b."since" <= clock_timestamp()) END)
+            (SELECT b."since" FROM ${s}."claim_base" b WHERE ${ofThisRun('b')} AND b."since" <= clock_timestamp()) END)
           + $1::float8 * interval '1 millisecond' < now() AS "yes"
       ), dead AS (
         DELETE FROM ${worker} w

@@ -1,4 +1,5 @@
 import type { PoolClient } from 'pg';
+import { queryByDriver } from './driver-query.js';
 
 /**
  * How each of the engine's sessions is set. The plans of its few statements must not depend on statistics, which are
@@ -31,15 +32,12 @@ export interface SessionKind {
  * that the pooler gave us, and a setting would stay behind in a session that others use next.
  */
 export async function setUpSession(client: PoolClient): Promise<SessionKind> {
-  const values = Object.entries(settings).flat();
   const pairs = Object.keys(settings).map((_, i) => `($${2 * i + 2}, $${2 * i + 3})`);
+  const text = `
+    SELECT set_config(s.name, s.setting, false), to_regproc('aurora_version') IS NOT NULL
+    FROM (VALUES ${pairs.join(', ')}) s(name, setting)
+    WHERE pg_backend_pid() = $1::int`;
   const { processID } = client as unknown as { processID: number };
-  const result = await client.query<{ aurora: boolean }>(
-    `SELECT set_config(s.name, s.setting, false), to_regproc('aurora_version') IS NOT NULL AS aurora
-     FROM (VALUES ${pairs.join(', ')}) s(name, setting)
-     WHERE pg_backend_pid() = $1::int`,
-    [processID, ...values],
-  );
-  const [row] = result.rows;
-  return { pooled: row === undefined, keepsUnlogged: row?.aurora === true };
+  const [row] = await queryByDriver(client, { name: '', text }, [processID, ...Object.entries(settings).flat()]);
+  return { pooled: row === undefined, keepsUnlogged: row?.[1] === 't' };
 }

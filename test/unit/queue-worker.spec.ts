@@ -232,7 +232,7 @@ describe('a queue worker', () => {
       await worker.stop();
     });
 
-    it('and gives back, once nobody knows, what waits for a slot', async () => {
+    it('and does not start, once nobody knows, what waits for a slot', async () => {
       const ends = deferred();
       const { store, claim, recorder, worker } = await setUp([definition(() => ends.promise)], { concurrency: 1 });
       const durable = deferred();

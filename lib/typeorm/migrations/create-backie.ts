@@ -22,8 +22,8 @@ import { createDeclareLimits, dropDeclareLimits } from './declare-limits.functio
  * - `upkeep` holds who does the work that is done once a day.
  * - `unique_window` holds the unique keys that are held for a time, whatever becomes of their tasks.
  * - `paused_lane` holds the concurrency keys that are paused, `lane_lock` the locks of admission; `admit_lanes` is that.
- * - `claim_base` holds the number that claims may not fall below, and forgets it when the server crashes; `claim_epoch`
- *   holds the latest that was given.
+ * - `claim_base` holds the number that claims may not fall below in this run of the server, until it crashes;
+ *   `claim_epoch` holds the latest that was given.
  * - `schedule` holds schedules, those that classes declare and those that were made at run time, each with its next tick.
  *
  * In the tables of tasks the columns that have always a value of one size come first, then the others that always have
@@ -230,15 +230,14 @@ export function createBackie(schema: string): new () => MigrationInterface {
           CONSTRAINT "claim_epoch_one" CHECK ("one")
         )`);
       await runner.query(`CREATE DOMAIN ${s}."claim_number" AS bigint NOT NULL`);
-      // Whatever is in an unlogged table is gone after a crash, and on a standby that takes over.
+      // Whatever is in an unlogged table is gone after a crash, and on a standby that takes over; and a row is of one run of
+      // the server only, for those whose tables are kept all the same.
       await runner.query(`
         CREATE UNLOGGED TABLE ${s}."claim_base" (
           "base" bigint NOT NULL,
           "since" timestamptz NOT NULL DEFAULT clock_timestamp(),
           "server" timestamptz NOT NULL DEFAULT pg_postmaster_start_time(),
-          "one" boolean NOT NULL DEFAULT true,
-          CONSTRAINT "claim_base_pkey" PRIMARY KEY ("one"),
-          CONSTRAINT "claim_base_one" CHECK ("one")
+          CONSTRAINT "claim_base_pkey" PRIMARY KEY ("server")
         )`);
       await runner.query(`INSERT INTO ${s}."claim_base" ("base", "since") VALUES (0, '-infinity')`);
       await runner.query(createClaimLimited(schema));

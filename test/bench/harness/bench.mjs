@@ -17,13 +17,13 @@ import { topStatements } from './top-statements.mjs';
  * @property {Record<string, number | number[]>} [values] By row; several when it repeats itself.
  * @property {import('./meter.mjs').Cost[]} [costs]
  * @property {object[]} [statements]
+ * @property {number} [tries] How often it was made; this is the calmest of them.
  * @property {string} [error]
  * @property {boolean} [integrity] Whether the error is a lost or a doubled task.
  */
 
-/** A measurement that others have disturbed is made so often at most, if it takes no longer than this. */
+/** What others disturb is made so often at most, unless it is measured once for all repetitions. */
 const mostTries = 3;
-const longestAgainMs = 20_000;
 
 /** Runs the chosen workloads: repetitions outside, queues inside, so that a slow minute of the machine hits them all. */
 export class Bench {
@@ -56,7 +56,6 @@ export class Bench {
         const turn = repetition % Math.max(adapters.length, 1);
         for (const adapter of [...adapters.slice(turn), ...adapters.slice(0, turn)]) {
           if (this.#interrupted) return;
-          await this.#quiet();
           this.measurements.push(await this.#calmest(workload, testCase, adapter, { repetition, repetitions }));
         }
       }
@@ -65,14 +64,17 @@ export class Bench {
 
   /** Of several tries the one that others disturbed least; but a failure counts whenever it comes. */
   async #calmest(workload, testCase, adapter, place) {
+    const most = workload.once ? 1 : mostTries;
     let calmest;
     for (let tries = 1; ; tries++) {
-      const begun = Date.now();
+      await this.#quiet();
       const measurement = await this.#measure(workload, testCase, adapter, place);
       if (measurement.error) return measurement;
-      if (!calmest || foreignCpu(measurement) < foreignCpu(calmest)) calmest = measurement;
-      const again = foreignCpu(measurement) > disturbing && Date.now() - begun <= longestAgainMs;
-      if (!again || tries === mostTries || this.#interrupted) return calmest;
+      const foreign = foreignCpu(measurement);
+      // One of which nothing is known is no calmer than one that was disturbed.
+      if (!calmest || (foreign ?? Infinity) < foreignCpu(calmest)) calmest = measurement;
+      calmest.tries = tries;
+      if ((foreign ?? 0) <= disturbing || tries === most || this.#interrupted) return calmest;
     }
   }
 
@@ -139,9 +141,10 @@ export function chosen(options, hasRedis) {
   return plan;
 }
 
-/** The part of the machine that others used meanwhile. */
+/** The part of the machine that others used meanwhile, as far as that is known. */
 function foreignCpu({ costs }) {
-  return Math.max(0, ...costs.map((cost) => cost.foreignCpu ?? 0));
+  const known = costs.map((cost) => cost.foreignCpu).filter((part) => part !== undefined);
+  return known.length > 0 ? Math.max(...known) : undefined;
 }
 
 function describe(measurement) {
@@ -149,6 +152,7 @@ function describe(measurement) {
   const numbers = medians.map((value) => Number(value.toPrecision(4)).toLocaleString('en'));
   const foreign = foreignCpu(measurement);
   return (
-    numbers.join(', ') + (foreign > disturbing ? `, ${Math.round(foreign * 100)} % of the machine used by others` : '')
+    numbers.join(', ') +
+    ((foreign ?? 0) > disturbing ? `, ${Math.round(foreign * 100)} % of the machine used by others` : '')
   );
 }

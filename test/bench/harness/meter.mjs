@@ -13,7 +13,7 @@ export const disturbing = 0.1;
  * @property {number} [serverCpuMs]
  * @property {number} [walBytes]
  * @property {number} [transactions] Of PostgreSQL, or commands of Redis.
- * @property {number} [foreignCpu] The part of the machine that neither we nor the server used, 0 to 1.
+ * @property {number} [foreignCpu] The part of the machine that neither we nor the server used, 0 to 1, where both are known.
  */
 
 /**
@@ -46,9 +46,9 @@ export class Meter {
     const nodeCpuMs = since('nodeCpuMs');
     const serverCpuMs = since('serverCpuMs');
     const busyMs = since('machineMs');
-    const ownMs = nodeCpuMs + (serverCpuMs ?? 0) + since('runnerCpuMs');
+    const ownMs = nodeCpuMs + serverCpuMs + since('runnerCpuMs');
     // The kernel counts in 10 ms, so less than this says nothing about others.
-    const tooShort = busyMs === undefined || ms < 500;
+    const unknown = busyMs === undefined || serverCpuMs === undefined || ms < 500;
     const cost = {
       ...(row !== undefined && { row }),
       tasks,
@@ -56,7 +56,7 @@ export class Meter {
       nodeCpuMs,
       serverCpuMs,
       walBytes: since('walBytes'),
-      foreignCpu: tooShort ? undefined : Math.max(0, busyMs - ownMs) / (ms * availableParallelism()),
+      foreignCpu: unknown ? undefined : Math.max(0, busyMs - ownMs) / (ms * availableParallelism()),
       // PostgreSQL's count is complete only later: the session adds it.
       transactions: this.session.onPostgres ? undefined : since('transactions'),
     };

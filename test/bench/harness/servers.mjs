@@ -94,9 +94,18 @@ async function connectRedis(/** @type {string} */ url) {
     url,
     client,
     description: `Redis ${field('redis_version')}`,
-    pid: Number(field('process_id')),
+    pid: redisProcess(Number(field('process_id'))),
     stop: async () => client.disconnect(),
   };
+}
+
+/** Undefined for one of another machine, or of a container, whose number means another process here. */
+function redisProcess(/** @type {number} */ pid) {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('redis') ? pid : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 async function spawnRedis(/** @type {string} */ bin) {
