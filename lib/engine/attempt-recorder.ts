@@ -22,8 +22,8 @@ export class AttemptRecorder {
   /** Tasks whose attempt has ended, but whose settlement is not written yet. */
   readonly underWay = new Set<ClaimedTask>();
   /**
-   * Those of them whose enqueue or claim has not been answered: a task that is removed before its enqueue is would be taken
-   * for forgotten, and stored again.
+   * Those of them whose enqueue or claim has not been answered. A task that is removed before its enqueue is would be taken
+   * for forgotten, and stored again; and when a claim is forgotten nobody could tell that its outcome is not the one found.
    */
   private readonly early = new Map<Ending, WriteAnswer>();
   /** The worker ends, and has waited for them. */
@@ -50,7 +50,7 @@ export class AttemptRecorder {
     }
     const durationMs = performance.now() - execution.startedAt;
     if (outcome.kind === 'committed') {
-      return this.told(task, outcome.state, outcome.settlement, durationMs, undefined);
+      return this.conclude(task, outcome.state, outcome.settlement, durationMs, undefined);
     }
     const before = outcome.kind === 'unanswered' ? outcome.settlement : undefined;
     // Once there is somebody to ask: a failure, unless the task is settled already.
@@ -105,11 +105,11 @@ export class AttemptRecorder {
 
   written({ task, settlement, durationMs, error, before }: Ending, verdict: Verdict): void {
     this.underWay.delete(task);
-    if (verdict !== 'before') this.told(task, verdict, settlement, durationMs, error);
-    else if (before) this.told(task, stateAfter(before), before, durationMs, undefined);
+    if (verdict !== 'before') this.conclude(task, verdict, settlement, durationMs, error);
+    else if (before) this.conclude(task, stateAfter(before), before, durationMs, undefined);
   }
 
-  private told(
+  private conclude(
     task: ClaimedTask,
     state: TaskState | 'lost',
     settlement: Settlement,
@@ -118,7 +118,7 @@ export class AttemptRecorder {
   ): void {
     // Also what was to go back, when somebody wished it cancelled meanwhile.
     if (state === 'cancelled') this.reporter.event('cancelled', attemptRef(task));
-    else if (durationMs !== undefined) this.tell(task, state, settlement, durationMs, error);
+    else if (durationMs !== undefined) this.emit(task, state, settlement, durationMs, error);
     this.recorded(task, 'delayMs' in settlement && state === 'ready' ? settlement.delayMs : undefined);
   }
 
@@ -134,7 +134,7 @@ export class AttemptRecorder {
     if (this.early.delete(ending)) this.settler.write(ending);
   }
 
-  private tell(
+  private emit(
     task: ClaimedTask,
     state: TaskState | 'lost',
     settlement: Settlement,
@@ -171,9 +171,8 @@ class Ending implements Settling {
   ) {}
 
   get forgotten(): boolean {
-    const { answer } = this;
-    // A claim whose answer is open still at the end of a drain may be forgotten with its outcome.
-    return answer !== undefined && (answer.stored === false || (answer.stored === undefined && !answer.repeated));
+    // Also one whose answer is open still at the end of a drain: the store may have forgotten it with its outcome.
+    return this.answer !== undefined && this.answer.stored !== true;
   }
 
   written(verdict: Verdict): void {

@@ -113,7 +113,8 @@ export class ClaimLoop {
   private async work(): Promise<void> {
     let errorPauseMs = 0;
     let emptyClaims = 0;
-    // Whoever has slept is waited for. A claim that follows another is no quicker by not waiting for the disk.
+    // Somebody waits for the first task after a rest. A claim that follows another is made while handlers run: no task starts
+    // sooner if that does not wait for the disk.
     let rested = true;
     while (!this.stopping) {
       const wanted = this.target.wanted();
@@ -128,7 +129,7 @@ export class ClaimLoop {
         emptyClaims = claimed > 0 ? 0 : emptyClaims + 1;
         rested = claimed < wanted;
         if (!rested) this.waiting = Infinity;
-        else await this.sleep(await this.restMs(emptyClaims));
+        else if (!this.stopping) await this.sleep(await this.restMs(emptyClaims));
       } catch (error) {
         this.waiting = Infinity;
         this.context.failed(`claim from queue "${this.queue.name}"`, error);

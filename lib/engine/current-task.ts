@@ -31,8 +31,8 @@ export class CurrentTask {
   /** Milliseconds that this attempt may take. */
   readonly timeoutMs: number;
   /**
-   * Grows with every claim of this task and is never reset. A safe integer, of more than 32 bits once the server has
-   * been restarted: store it as a bigint. Send it along with writes to other systems, and let them refuse a number that is lower
+   * Grows with every claim of this task and is never reset. A safe integer that may need more than 32 bits: store it as a
+   * bigint. Send it along with writes to other systems, and let them refuse a number that is lower
    * than the highest they have seen: then a stalled attempt cannot overwrite its successor.
    */
   readonly fencingToken: number;

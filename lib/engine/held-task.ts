@@ -55,8 +55,8 @@ export function heldTask(
   return { task, lease, startBy: task.expiresInMs == null ? Infinity : claimedAt + task.expiresInMs, since, answer };
 }
 
-/** Whether the store may have forgotten by now that it is held here, and others may start it: a claim failed to reach the disk. */
-export function isForgotten({ answer }: Pick<HeldTask, 'answer'>): boolean {
+/** Whether its claim may be forgotten, so that others may start it: an enqueue would have been made again. */
+export function mayBeForgotten({ answer }: Pick<HeldTask, 'answer'>): boolean {
   return answer?.stored === false && !answer.repeated;
 }
 

@@ -3,7 +3,7 @@ import { claimKey, type SettledClaim } from './claim.js';
 import { ClaimGate } from './claim-gate.js';
 import { ClaimLoop } from './claim-loop.js';
 import { Forecast } from './forecast.js';
-import { type WriteAnswer, heldTask, type HeldTask, isForgotten } from './held-task.js';
+import { type WriteAnswer, heldTask, type HeldTask, mayBeForgotten } from './held-task.js';
 import type { Lease } from './lease.js';
 import { within } from './delay.js';
 import type { Control } from './limits.js';
@@ -43,7 +43,7 @@ export class QueueWorker {
     );
     this.executor = new TaskExecutor(queue, tasks, context, this.recorder, this.pace, () => this.freed());
     this.prefetch = new PrefetchBuffer(this.recorder, (waitedMs) => this.stalled(waitedMs));
-    this.forecast = new Forecast(this.pace, this.executor, () => this.grow());
+    this.forecast = new Forecast(this.pace, this.executor, () => this.claimMore());
     this.claims = new ClaimLoop(queue, this.gate, this.pace, context, {
       wanted: () => this.wanted(),
       free: () => this.free,
@@ -130,7 +130,7 @@ export class QueueWorker {
     // What is claimed ahead would start by the rules that held before.
     this.prefetch.giveBack();
     if (this.claims.stopping) return;
-    this.grow();
+    this.claimMore();
     this.wake();
   }
 
@@ -164,7 +164,7 @@ export class QueueWorker {
     this.unreserve(since);
     if (lease.remainingMs() <= 0) {
       this.abandon([task], lease);
-      return this.grow();
+      return this.claimMore();
     }
     // Before what was claimed ahead: it is stored as started.
     this.prefetch.addFirst(heldTask(task, lease, since, performance.now(), answer));
@@ -173,7 +173,7 @@ export class QueueWorker {
 
   decline(since: number): void {
     this.unreserve(since);
-    this.grow();
+    this.claimMore();
   }
 
   /** Resolves when no attempt runs any more. Settlements may still be under way. */
@@ -243,7 +243,7 @@ export class QueueWorker {
     if (this.reservedSince.length === 0) for (const resolve of this.waitingForSlots.splice(0)) resolve();
   }
 
-  private grow(): void {
+  private claimMore(): void {
     if (this.wanted() > 0) this.claims.nudge();
   }
 
@@ -274,7 +274,7 @@ export class QueueWorker {
     let started = 0;
     while (this.free > 0 && !this.context.settler.overloaded && (next = this.prefetch.at(started))) {
       started++;
-      if (this.gate.starts(next.task.name) && !isForgotten(next)) this.executor.run(next);
+      if (this.gate.starts(next.task.name) && !mayBeForgotten(next)) this.executor.run(next);
       else this.recorder.release(next);
     }
     if (started === 0) return;
@@ -292,7 +292,7 @@ export class QueueWorker {
   private freed(): void {
     this.forecast.ended();
     if (!this.claims.stopping) this.fill();
-    this.grow();
+    this.claimMore();
   }
 
   /** A task is no longer held here. */
@@ -307,8 +307,8 @@ export class QueueWorker {
   }
 
   /**
-   * Tries to give back what came when its lease had just ended, before somebody takes its worker for dead. Waits for no
-   * disk: the release comes after the claim in the server's log, so that a crash forgets both, or the release, or none.
+   * Tries to give back what came when its lease had just ended, before somebody takes its worker for dead. Does not wait
+   * until the claim is on the disk: the release comes after it in the server's log, so a crash forgets both, it or none.
    */
   private abandon(tasks: readonly ClaimedTask[], { workerId }: Lease): void {
     if (tasks.length === 0) return;

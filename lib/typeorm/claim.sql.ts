@@ -123,6 +123,10 @@ export function claimSql(schema: string) {
      *
      * Of several processes that begin at once one counts: the others, which wait for it, find that the number they saw has
      * changed.
+     *
+     * A row for each run of a server, not one row: where several servers share the tables each has a start of its own, and
+     * would take one row from the others at every claim. What has not been used for long goes; a server that has run for
+     * longer would only begin another epoch.
      */
     beginEpoch: `
       WITH clock AS (

@@ -45,7 +45,6 @@ export class Database {
   }
 
   async open(): Promise<void> {
-    this.opened = undefined;
     await this.dataSource.initialize();
     this.opened = new Sessions(this.pool);
   }
@@ -54,6 +53,7 @@ export class Database {
   async close(): Promise<void> {
     if (!this.dataSource.isInitialized) return;
     this.opened?.close();
+    this.opened = undefined;
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, closeTimeoutMs);

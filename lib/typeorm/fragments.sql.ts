@@ -20,14 +20,14 @@ export const mayHave = (s: string, workerId: string, queueName: string) => `
             AND NOT EXISTS (SELECT FROM ${s}."queue" q
               WHERE q."name" = ${queueName} AND (q."paused_at" IS NOT NULL OR q."limited"))`;
 
-/** Which `claim_base` counts: the one that this run of the server has set, whatever a copy or a store may have kept. */
+/** Which `claim_base` counts: the one that this run of the server has set, whatever a copy or a storage may have kept. */
 export const ofThisRun = (b: string) => `${b}."server" = pg_postmaster_start_time()`;
 
 /**
  * The number that no next claim of any task may be below; an error when the server has started or crashed since it was set.
  *
  * A claim may be acted on before it is on the disk. One that a crash forgets has given its number away all the same, and
- * nothing tells which: so after a crash all numbers go on far above, see `beginEpoch`.
+ * nothing tells which: so after a crash each next claim is numbered far above, see `beginEpoch`.
  *
  * @param s The quoted schema.
  */

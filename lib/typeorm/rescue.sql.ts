@@ -24,17 +24,20 @@ export function rescueSql(schema: string) {
      * for, and one that comes later finds nothing. Tasks without any worker row are those that a claim took while its
      * worker was being buried. Skips what another rescuer holds. By task_running.
      *
-     * Nobody is taken for dead for one lease after the server was found to have started or crashed: by a time that has come,
-     * since its clock may have been wrong then. Which is not now(): that may have been found since.
+     * Nobody is taken for dead for one lease after the server was found to have started or crashed, which is when its base of
+     * claims was gone: by a time that has come, since its clock may have been wrong then. By clock_timestamp(), since that
+     * may have been found after now().
      *
      * What was only claimed ahead did, as a rule, not kill the worker: it goes back with no crash to its name. But it may
      * have started since, so the mark stays, and its next claim counts however it is made.
      */
     rescue: `
       WITH ripe AS (
-        SELECT greatest(pg_postmaster_start_time(), CASE WHEN ${claimBase(s)} >= 0 THEN
-            (SELECT b."since" FROM ${s}."claim_base" b WHERE ${ofThisRun('b')} AND b."since" <= clock_timestamp()) END)
-          + $1::float8 * interval '1 millisecond' < now() AS "yes"
+        SELECT CASE WHEN ${claimBase(s)} >= 0 THEN NOT EXISTS (
+          SELECT FROM ${s}."claim_base" b
+          WHERE ${ofThisRun('b')} AND b."since" <= clock_timestamp()
+            AND b."since" + $1::float8 * interval '1 millisecond' >= now()
+        ) END AS "yes"
       ), dead AS (
         DELETE FROM ${worker} w
         WHERE w."id" IN (

@@ -9,7 +9,7 @@ import { startProxy } from '../fixtures/proxy.js';
 import { openDataSource } from '../support/app.js';
 import { connected } from '../support/own-server.js';
 import { until } from '../support/tasks.js';
-import { finish, leaseOf, newTask, release } from './task-store.fixtures.js';
+import { finish, hourMs, leaseOf, newTask, release } from './task-store.fixtures.js';
 
 const url = inject('databaseUrl');
 const schema = `contract_${randomBytes(6).toString('hex')}`;
@@ -81,31 +81,6 @@ describe('TypeOrmTaskStore in two processes', () => {
   });
 });
 
-it('takes nobody for dead for one lease after the start of PostgreSQL', async () => {
-  const store = await open();
-  const worker = await leaseOf(store, ['young']);
-  const task = newTask({ queue: 'young' });
-  await store.enqueue([task]);
-  await store.claim({ workerId: worker.workerId, queue: 'young', names: ['work'], limit: 1 });
-  await client.query(`UPDATE ${schema}.worker SET lease_until = now() - interval '1 day' WHERE id = $1`, [
-    worker.workerId,
-  ]);
-  // Everything that the other tests have left behind would be rescued as well.
-  const rescue = async (leaseMs: number) =>
-    (await store.rescue({ leaseMs, maxCrashes: 3, keepFailedMs: new Map() })).map(({ id }) => id);
-  const { rows } = await client.query<{ up: number }>(
-    `SELECT (extract(epoch FROM now() - pg_postmaster_start_time()) * 1000)::float8 AS up`,
-  );
-  expect(await rescue(rows[0].up + 60_000)).toEqual([]);
-  const [held] = await store.holdings(worker.workerId);
-  expect(held).toMatchObject({ id: task.id });
-  const row = await client.query(`SELECT FROM ${schema}.worker WHERE id = $1`, [worker.workerId]);
-  expect(row.rowCount).toBe(1);
-  expect(await rescue(rows[0].up)).toContain(task.id);
-  expect(await store.holdings(worker.workerId)).toEqual([]);
-  await store.close();
-});
-
 it("does not run a task again whose id a caller's transaction stores anew after it has finished", async () => {
   const store = await open();
   const { workerId } = await leaseOf(store, ['again']);
@@ -130,6 +105,31 @@ it('gives the first claim number of a task to nobody else that it stores again, 
   await store.resume('forgotten');
   const claimed = await store.claim({ workerId, queue: 'forgotten', names: [task.name], limit: 1 });
   expect(claimed).toMatchObject([{ id: task.id, claimSeq: 2, attempt: 1 }]);
+  await store.close();
+});
+
+it('takes nobody for dead for one lease after the start of PostgreSQL', async () => {
+  const store = await open();
+  const worker = await leaseOf(store, ['young']);
+  const task = newTask({ queue: 'young' });
+  await store.enqueue([task]);
+  await store.claim({ workerId: worker.workerId, queue: 'young', names: ['work'], limit: 1 });
+  await client.query(`UPDATE ${schema}.worker SET lease_until = now() - interval '1 day' WHERE id = $1`, [
+    worker.workerId,
+  ]);
+  // As if all had been before the start of the server that runs now.
+  await client.query(`UPDATE ${schema}.claim_base SET server = server - interval '1 day'`);
+  const rescue = async () =>
+    (await store.rescue({ leaseMs: hourMs, maxCrashes: 3, keepFailedMs: new Map() })).map(({ id }) => id);
+  expect(await rescue()).toEqual([]);
+  const [held] = await store.holdings(worker.workerId);
+  expect(held).toMatchObject({ id: task.id });
+  const row = await client.query(`SELECT FROM ${schema}.worker WHERE id = $1`, [worker.workerId]);
+  expect(row.rowCount).toBe(1);
+  await client.query(`UPDATE ${schema}.claim_base SET since = since - interval '1 hour'`);
+  // Everything that the other tests have left behind is rescued as well.
+  expect(await rescue()).toContain(task.id);
+  expect(await store.holdings(worker.workerId)).toEqual([]);
   await store.close();
 });
 
@@ -188,6 +188,17 @@ describe('a server that has crashed, which leaves no number to count claims from
     expect((await client.query(`SELECT FROM ${schema}.claim_base`)).rowCount).toBe(1);
   });
 
+  it('leaves the number of another server alone that has the same tables', async () => {
+    await crash();
+    await claimOne();
+    await base(`server = server - interval '1 day'`);
+    const [before] = (await client.query(`SELECT * FROM ${schema}.claim_base`)).rows;
+    await claimOne();
+    const { rows } = await client.query(`SELECT * FROM ${schema}.claim_base ORDER BY server`);
+    expect(rows).toEqual([before, expect.objectContaining({ base: String((await epoch()) * 2 ** 24) })]);
+    await client.query(`DELETE FROM ${schema}.claim_base WHERE server < pg_postmaster_start_time()`);
+  });
+
   it('has claims begin anew in a schema whose tables were all emptied', async () => {
     await crash();
     await client.query(`DELETE FROM ${schema}.claim_epoch`);
@@ -242,16 +253,11 @@ describe('a server that has crashed, which leaves no number to count claims from
     await store.enqueue([newTask({ queue })]);
     const [{ id }] = await store.claim({ workerId, queue, names: ['work'], limit: 1 });
     await client.query(`UPDATE ${schema}.worker SET lease_until = now() - interval '1 day' WHERE id = $1`, [workerId]);
-    // Short enough for a server that has just started.
-    const { rows } = await client.query<{ up: number }>(
-      `SELECT (extract(epoch FROM now() - pg_postmaster_start_time()) * 1000)::float8 AS up`,
-    );
-    const leaseMs = rows[0].up / 2;
     const rescue = async () =>
-      (await store.rescue({ leaseMs, maxCrashes: 3, keepFailedMs: new Map() })).map((task) => task.id);
+      (await store.rescue({ leaseMs: hourMs, maxCrashes: 3, keepFailedMs: new Map() })).map((task) => task.id);
     await crash();
     expect(await rescue()).toEqual([]);
-    await base(`since = since - ${leaseMs} * interval '1 ms'`);
+    await base(`since = since - interval '1 hour'`);
     expect(await rescue()).toContain(id);
     await base(`since = '-infinity'`);
     await store.close();

@@ -230,8 +230,8 @@ export function createBackie(schema: string): new () => MigrationInterface {
           CONSTRAINT "claim_epoch_one" CHECK ("one")
         )`);
       await runner.query(`CREATE DOMAIN ${s}."claim_number" AS bigint NOT NULL`);
-      // Whatever is in an unlogged table is gone after a crash, and on a standby that takes over; and a row is of one run of
-      // the server only, for those whose tables are kept all the same.
+      // Whatever is in an unlogged table is gone after a crash, and on a standby that takes over. And a row is of one run of
+      // one server: a copy of the tables has it still, and several servers may share them.
       await runner.query(`
         CREATE UNLOGGED TABLE ${s}."claim_base" (
           "base" bigint NOT NULL,

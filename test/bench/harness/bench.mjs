@@ -17,7 +17,7 @@ import { topStatements } from './top-statements.mjs';
  * @property {Record<string, number | number[]>} [values] By row; several when it repeats itself.
  * @property {import('./meter.mjs').Cost[]} [costs]
  * @property {object[]} [statements]
- * @property {number} [tries] How often it was made; this is the calmest of them.
+ * @property {Pick<Measurement, 'values' | 'costs'>[]} [disturbed] What it came to when others disturbed it more.
  * @property {string} [error]
  * @property {boolean} [integrity] Whether the error is a lost or a doubled task.
  */
@@ -65,6 +65,7 @@ export class Bench {
   /** Of several tries the one that others disturbed least; but a failure counts whenever it comes. */
   async #calmest(workload, testCase, adapter, place) {
     const most = workload.once ? 1 : mostTries;
+    const others = [];
     let calmest;
     for (let tries = 1; ; tries++) {
       await this.#quiet();
@@ -72,9 +73,15 @@ export class Bench {
       if (measurement.error) return measurement;
       const foreign = foreignCpu(measurement);
       // One of which nothing is known is no calmer than one that was disturbed.
-      if (!calmest || (foreign ?? Infinity) < foreignCpu(calmest)) calmest = measurement;
-      calmest.tries = tries;
-      if ((foreign ?? 0) <= disturbing || tries === most || this.#interrupted) return calmest;
+      if (!calmest || (foreign ?? Infinity) < foreignCpu(calmest)) {
+        if (calmest) others.push(calmest);
+        calmest = measurement;
+      } else others.push(measurement);
+      if ((foreign ?? 0) <= disturbing || tries === most || this.#interrupted) {
+        return others.length > 0
+          ? { ...calmest, disturbed: others.map(({ values, costs }) => ({ values, costs })) }
+          : calmest;
+      }
     }
   }
 
@@ -103,12 +110,12 @@ export class Bench {
   /** Waits until nobody else keeps the machine busy, as long as the options allow. */
   async #quiet() {
     const until = Date.now() + this.options.quietWaitMs;
-    while (Date.now() < until) {
+    while (Date.now() < until && !this.#interrupted) {
       const before = machineBusyMs();
       await delay(1_000);
       const after = machineBusyMs();
       if (before === undefined || after === undefined) return;
-      if ((after - before) / 1_000 / availableParallelism() < 0.15) return;
+      if ((after - before) / 1_000 / availableParallelism() < disturbing) return;
     }
   }
 }

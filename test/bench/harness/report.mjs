@@ -64,17 +64,8 @@ export function withResults(readme, results, options, machine) {
 
 function medians(results, { reps }) {
   const measured = workloads.filter(({ id }) => results.measurements.some(({ workload }) => workload === id));
-  const often = measured.filter(({ repeats }) => repeats);
-  const more = measured.filter(({ times }) => times);
-  const once = reps === 1 ? [] : measured.filter(({ once, repeats }) => once && !repeats);
-  return [
-    reps === 1 ? 'Measured once' : `Medians [least–most] of ${reps}`,
-    ...more.map(({ id, times }) => `${id}: medians of ${reps * times}`),
-    ...often.map(({ id, repeats }) => `${id}: medians of ${repeats}`),
-    ...(once.length > 0 ? [`${once.map(({ id }) => id).join(', ')}: measured once`] : []),
-  ]
-    .join('; ')
-    .concat('.');
+  const each = measured.map(({ id, once, times = 1, repeats = once ? 1 : reps * times }) => `${id} of ${repeats}`);
+  return `Medians [least–most]: ${each.join(', ')}.`;
 }
 
 function resultTable(results, plan, measured) {
